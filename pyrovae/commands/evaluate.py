@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 
 from pyrovae.config.building import check_images, load_run
 from pyrovae.config.naming import find_own_parts
-from pyrovae.config.options import add_opening, opening
+from pyrovae.config.options import add_opening, opening, run_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.data import spread
 from pyrovae.data.base import fingerprint
@@ -106,9 +106,8 @@ def score_run(
 
 def parser() -> Parser:
     """The command line of `pyrovae evaluate`."""
-    parser = Parser(prog="pyrovae evaluate", description="Scores a trained VAE.")
-    parser.add_argument("run", type=str, help="run directory")
-    parser.add_argument("--compare", nargs="+", type=str, help="other runs on the same data")
+    parser = run_parser("evaluate", "Scores a trained VAE.")
+    parser.add_texts("--compare", "other runs on the same data")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument(
         "--num_samples", type=int, default=5000, help="importance samples per image for log p(x)"
@@ -130,10 +129,8 @@ def parser() -> Parser:
         help="features that compare samples with images: Pixels, RandomConvolutions, Inception, "
         "or the dotted path of a network",
     )
-    parser.add_argument(
-        "--sections", nargs="+", type=str, help=f"any of {', '.join(SECTIONS)} (default: all)"
-    )
-    parser.add_argument("--out", type=str | None, help="folder of the results (default: RUN)")
+    parser.add_texts("--sections", f"any of {', '.join(SECTIONS)} (default: all)")
+    parser.add_text("--out", "folder of the results (default: RUN)")
     add_opening(parser)
     return parser
 

@@ -19,7 +19,7 @@ from pyrovae.commands.explorer.files import page_files
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.server import listening, running
 from pyrovae.commands.explorer.uploading import NAME as UPLOADED
-from pyrovae.config.options import add_opening, opening
+from pyrovae.config.options import add_opening, opening, run_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS
 from pyrovae.data.base import place_of
@@ -40,25 +40,19 @@ EXPORTED = 8
 
 def parser() -> Parser:
     """The command line of `pyrovae explore`."""
-    parser = Parser(
-        prog="pyrovae explore",
-        description="Opens a page in the browser to move through the latent space of a run.",
+    parser = run_parser(
+        "explore", "Opens a page in the browser to move through the latent space of a run."
     )
-    parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        type=str,
-        help="images to start with: files, or images of a split such as test:12",
+    parser.add_texts(
+        "--images", "images to start with: files, or images of a split such as test:12"
     )
     parser.add_argument(
         "--num_images", type=int, help="number of images of the split on the map (0: all)"
     )
-    parser.add_argument(
+    parser.add_text(
         "--export",
-        type=str | None,
-        help=f"write the page of --images (default: {EXPORTED} of the split) to one .html file "
+        f"write the page of --images (default: {EXPORTED} of the split) to one .html file "
         "that needs no server, instead of opening it",
     )
     parser.add_argument(
@@ -159,16 +153,13 @@ def export(options: Namespace, path: Path) -> None:
     run = ANSWERS["run"](explorer, {})
     images = images or {name: name for name in run["images"][:EXPORTED]}
     steps, shown = step_count(run, len(images)), "{desc}: {percentage:3.0f}% {bar} {elapsed}"
+    # Files are shown by their last names, where these differ.
+    named = dict(zip(short_names(list(images)), images.values(), strict=True))
     with tqdm(total=steps, desc="export", bar_format=shown, disable=hides_bar()) as bar:
-        text = build(ANSWERS, explorer, page_files(), _short(images), bar.update)
+        text = build(ANSWERS, explorer, page_files(), named, bar.update)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-
-
-def _short(images: Mapping[str, str]) -> dict[str, str]:
-    """Files by their last names, where these differ."""
-    return dict(zip(short_names(list(images)), images.values(), strict=True))
 
 
 def _checked(path: Path) -> Path:

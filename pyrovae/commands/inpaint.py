@@ -14,9 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from pyrovae.commands.inspect import read_image
-from pyrovae.commands.sample import known_attributes
+from pyrovae.commands.sample import check_png, known_attributes
 from pyrovae.config.building import load_run
-from pyrovae.config.options import add_opening, opening
+from pyrovae.config.options import add_opening, opening, run_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.data import ImageData
 from pyrovae.data.fitting import fit_pixels
@@ -35,14 +35,13 @@ MIXED = 1.05
 
 def parser() -> Parser:
     """The command line of `pyrovae inpaint`."""
-    parser = Parser(
-        prog="pyrovae inpaint",
-        description="Draws completions of an image with missing pixels from the posterior given "
+    parser = run_parser(
+        "inpaint",
+        "Draws completions of an image with missing pixels from the posterior given "
         "the seen pixels. Writes the image, its seen pixels, the completions, their mean and "
         "their standard deviation. It takes seconds for some tens of latent dimensions, and "
         "about a minute for a thousand.",
     )
-    parser.add_argument("run", type=str, help="run directory")
     parser.add_argument("image", type=str, help="file, or image of a split such as test:12")
     parser.add_argument(
         "--mask",
@@ -57,9 +56,7 @@ def parser() -> Parser:
         action="store_true",
         help="draw the latents with NUTS, which takes minutes; for up to 300 latent dimensions",
     )
-    parser.add_argument(
-        "--given", nargs="+", type=str, help="attributes that the programs take: Smiling=1 ..."
-    )
+    parser.add_texts("--given", "attributes that the programs take: Smiling=1 ...")
     parser.add_argument("--out", type=str, default="inpainted.png", help="PNG file to write")
     add_opening(parser)
     return parser
@@ -102,7 +99,8 @@ def read_mask(path: str, image: str, data: ImageData) -> Tensor:
 
 def main(arguments: list[str]) -> None:
     """Draws and writes the completions; prints how far they can be relied on."""
-    options = _checked(arguments)
+    options = parser().parse_args(arguments)
+    check_png(options.out)
     device = Engine(options.device).device
     vae, data = load_run(options.run, device=device, **opening(options))
     image = read_image(options.image, vae, data).to(device)
@@ -125,14 +123,6 @@ def main(arguments: list[str]) -> None:
     with showing(data.show):
         save_png(sheet(found, image, seen, options), Path(options.out))
     print(options.out)
-
-
-def _checked(arguments: list[str]) -> Namespace:
-    """The options; raises `InputError` if one is not allowed."""
-    options = parser().parse_args(arguments)
-    if not options.out.lower().endswith(".png"):
-        raise InputError(f"--out: must end in .png, got {options.out}")
-    return options
 
 
 def sheet(found: Completions, image: Tensor, seen: Tensor, options: Namespace) -> Tensor:

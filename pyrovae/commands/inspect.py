@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jsonargparse import Namespace
 from pyro.infer import ELBO
 
 from pyrovae.config.building import check_images, load_run
-from pyrovae.config.options import add_opening, opening
+from pyrovae.config.options import add_opening, opening, run_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
-from pyrovae.config.second_data import OPTION, divided_options, second_data
+from pyrovae.config.second_data import OPTION, divided_options, read_all, second_data
 from pyrovae.config.trust import Consent
-from pyrovae.data import SPLITS, ImageData, Split
+from pyrovae.data import SPLITS, ImageData
 from pyrovae.data.layout import shown_channels
 from pyrovae.engine import Engine
 from pyrovae.inspection import (
@@ -48,7 +48,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.text import short_names
 
-__all__ = ["notes_on", "open_subject", "read_image", "report_folder"]
+__all__ = ["budget_of", "open_subject", "read_image", "report_folder", "report_on"]
 
 
 def read_image(name: str, vae: ModelGuidePair, data: ImageData) -> torch.Tensor:
@@ -113,7 +113,7 @@ def open_subject(
         raise InputError(f"the split {split} has no images")
     check_images(RunDirectory(run), data)
     some = whole.spread(budget.images)
-    given, complaints = _given(images, vae, data)
+    given, complaints = read_all(images, lambda name: read_image(name, vae, data).numpy(), data)
     if complaints and not len(given):
         raise InputError("; ".join(complaints))
     subject = Subject(
@@ -159,64 +159,41 @@ def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
         return False
 
 
-def _given(images: Sequence[str], vae: ModelGuidePair, data: ImageData) -> tuple[Split, list[str]]:
-    """The images that could be read, as a split, and one message per image that could not."""
-    found, names, complaints = [], [], []
-    for name in images:
-        try:
-            found.append(read_image(name, vae, data).numpy())
-            names.append(name)
-        except (InputError, OSError) as error:
-            complaints.append(" ".join(str(error).split()))
-    stack = np.stack(found) if found else np.zeros((0, *data.image_shape), np.uint8)
-    return Split(stack, names, np.zeros((len(found), 0), np.float32)), complaints
-
-
 def parser() -> Parser:
     """The command line of `pyrovae inspect`."""
-    parser = Parser(
-        prog="pyrovae inspect",
-        description="Writes a report on the posterior of a run, or compares several runs.",
+    parser = run_parser(
+        "inspect", "Writes a report on the posterior of a run, or compares several runs."
     )
-    parser.add_argument("run", type=str, help="run directory")
-    parser.add_argument(
+    parser.add_texts(
         "--compare",
-        nargs="+",
-        type=str,
-        help="other runs: writes compare.html, which shows verdicts, measurements and samples "
+        "other runs: writes compare.html, which shows verdicts, measurements and samples "
         "of all runs side by side; with --sections, these sections are also made for each run",
     )
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
-    parser.add_argument(
-        "--images",
-        nargs="+",
-        type=str,
-        help="images to show one by one: files, or images of a split such as test:12",
+    parser.add_texts(
+        "--images", "images to show one by one: files, or images of a split such as test:12"
     )
-    parser.add_argument(
-        "--sections", nargs="+", type=str, help=f"any of {', '.join(SECTIONS)} (default: all)"
-    )
-    parser.add_argument("--sites", nargs="+", type=str, help="latent sites (default: all)")
-    parser.add_argument(
-        "--attributes", nargs="+", type=str, help="attributes of the data (default: all)"
-    )
-    parser.add_argument(
+    parser.add_texts("--sections", f"any of {', '.join(SECTIONS)} (default: all)")
+    parser.add_texts("--sites", "latent sites (default: all)")
+    parser.add_texts("--attributes", "attributes of the data (default: all)")
+    parser.add_text(
         "--against",
-        type=str | None,
-        help="second data set for anomaly scores: folder of images, run, array or class of --data "
+        "second data set for anomaly scores: folder of images, run, array or class of --data "
         "(its arguments: --against.root DIR ...)",
     )
     parser.add_argument("--quick", action="store_true", help="fewer images, draws and steps")
     parser.add_argument("--num_images", type=int, help="number of images of the split (0: all)")
-    parser.add_argument("--out", type=str | None, help="folder for the report (default: in RUN)")
-    parser.add_argument(
-        "--latents", type=str | None, help="also write the encoded latents: .csv or .parquet file"
-    )
-    parser.add_argument(
-        "--inference_data", type=str | None, help="also write posterior draws for ArviZ: .nc file"
-    )
+    parser.add_text("--out", "folder for the report (default: in RUN)")
+    parser.add_text("--latents", "also write the encoded latents: .csv or .parquet file")
+    parser.add_text("--inference_data", "also write posterior draws for ArviZ: .nc file")
     add_opening(parser)
     return parser
+
+
+def budget_of(quick: bool, num_images: int | None) -> Budget:
+    """The numbers of images, draws and steps."""
+    budget = QUICK if quick else FULL
+    return budget if num_images is None else replace(budget, images=num_images)
 
 
 def export(subject: Subject, options: Namespace) -> None:
@@ -243,14 +220,11 @@ def known(what: str, given: Sequence[str], allowed: Iterable[str]) -> tuple[list
 
 def opened(options: Namespace) -> tuple[Subject, list[str]]:
     """The subject to inspect, and messages about unreadable images and unknown names."""
-    budget = QUICK if options.quick else FULL
-    if options.num_images is not None:
-        budget = replace(budget, images=options.num_images)
     subject, complaints = open_subject(
         options.run,
         split=options.split,
         images=options.images or (),
-        budget=budget,
+        budget=budget_of(options.quick, options.num_images),
         device=options.device,
         seed=options.seed,
         progress=True,
@@ -287,11 +261,11 @@ def folder(options: Namespace) -> Path:
     return Path(options.out or report_folder(options.run, options.checkpoint, options.split))
 
 
-def notes_on(run: str | Path, checkpoint: str, subject: Subject) -> list[str]:
+def notes_on(checkpoint: str, subject: Subject) -> list[str]:
     """Notes for the report: which weights it describes, and which channels pictures show."""
     data = subject.programs.data
     assert data is not None, "programs of a run have a data set"
-    weights = f"Weights: {RunDirectory(run).about_weights(checkpoint)}."
+    weights = f"Weights: {RunDirectory(subject.run).about_weights(checkpoint)}."
     return [weights, *shown_channels(data.image_shape[0], data.show)]
 
 
@@ -308,7 +282,7 @@ def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[
     for own, (name, (subject, left_out)) in zip(given, found.items(), strict=True):
         complaints += [f"{name}: {line}" for line in left_out]
         if sections:
-            reports[name] = report_on(subject, own, sections, left_out)
+            reports[name] = _printed_report(subject, own, sections, left_out)
             add_verdict(reports[name], subject)
         else:
             reports[name] = assess(subject, folder(own))
@@ -342,20 +316,25 @@ def _of_run(options: Namespace, run: str, name: str) -> Namespace:
 
 
 def report_on(
+    subject: Subject,
+    checkpoint: str,
+    folder: str | Path,
+    sections: Sequence[str],
+    complaints: Sequence[str],
+    said: Callable[[str], None] = lambda line: None,
+) -> Report:
+    """Makes and writes the report of one run."""
+    notes = [*notes_on(checkpoint, subject), *(f"Left out: {line}" for line in complaints)]
+    title = f"The posterior of {Path(subject.run).name}"
+    return inspect(subject, folder, sections, title=title, notes=notes, said=said)
+
+
+def _printed_report(
     subject: Subject, options: Namespace, sections: Sequence[str], complaints: Sequence[str]
 ) -> Report:
     """Makes and writes the report of one run; prints progress."""
-    return inspect(
-        subject,
-        folder(options),
-        sections,
-        title=f"The posterior of {Path(options.run).name}",
-        notes=[
-            *notes_on(options.run, options.checkpoint, subject),
-            *(f"Left out: {line}" for line in complaints),
-        ],
-        said=lambda line: print(line, flush=True),
-    )
+    own = (subject, options.checkpoint, folder(options), sections, complaints)
+    return report_on(*own, said=partial(print, flush=True))
 
 
 def main(arguments: list[str]) -> None:
@@ -376,7 +355,7 @@ def main(arguments: list[str]) -> None:
         subject, more = opened(options)
         for line in (complaints := [*complaints, *more]):
             print(f"left out: {line}", flush=True)
-        report = report_on(subject, options, sections, complaints)
+        report = _printed_report(subject, options, sections, complaints)
         print(f"\n{report.html}")
         reasons = report.failed | {
             name: f"does not apply: {reason}" for name, reason in report.inapplicable.items()

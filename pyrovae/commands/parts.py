@@ -14,7 +14,7 @@ MARKS = ("<!-- parts: made by scripts/list_parts.py -->\n", "<!-- end of parts -
 def main(arguments: list[str]) -> None:
     """Prints the list, or writes the table between the two marks in a Markdown file."""
     parser = Parser(prog="pyrovae parts", description="Lists all parts.")
-    parser.add_argument("--write", type=str | None, help="Markdown file whose table to replace")
+    parser.add_text("--write", "Markdown file whose table to replace")
     options = parser.parse_args(arguments)
     if options.write is None:
         print(help_text(), end="")

@@ -14,9 +14,7 @@ from pyrovae.utils.errors import InputError
 def main(arguments: list[str]) -> None:
     """Prepares every split; prints the images per split, and the options that they determine."""
     parser = Parser(prog="pyrovae prepare", description="Prepares a data set for training.")
-    parser.add_argument(
-        "--config", type=str | None, help="name of a preset, or a YAML file with a data section"
-    )
+    parser.add_text("--config", "name of a preset, or a YAML file with a data section")
     parser.add_subclass_arguments(ImageData, "data", required=False, help="data set")
     add_trust(parser)
     preset = value_of("--config", arguments)

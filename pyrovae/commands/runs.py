@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.text import closest
 
 if TYPE_CHECKING:
     from pyrovae import evaluation, inspection
@@ -80,7 +82,6 @@ def compare_runs(
     from pyrovae.commands.evaluate import check_sections, open_run
     from pyrovae.evaluation.comparison import check_comparable, compare
     from pyrovae.training.overview import refresh_index
-    from pyrovae.utils.errors import InputError, check_kind
 
     check_kind("runs", runs, list | tuple, "; write a list of run directories")
     chosen, rest = _scoring_options("compare_runs", options)
@@ -129,13 +130,10 @@ def inspect_run(
     Raises:
         InputError: if the run or its images are missing, or an option is not allowed.
     """
-    from pyrovae.commands.inspect import notes_on, open_subject, report_folder
-    from pyrovae.inspection import QUICK, latent_table, write_table
-    from pyrovae.inspection import inspect as report_on
+    from pyrovae.commands.inspect import budget_of, open_subject, report_folder, report_on
+    from pyrovae.inspection import latent_table, write_table
     from pyrovae.inspection.export import check_export
-    from pyrovae.inspection.subject import FULL
     from pyrovae.training.overview import refresh_index
-    from pyrovae.utils.errors import check_kind
 
     also = {"sites", "attributes", "seed", "progress", "against", "against_name"}
     _check_options("inspect_run", options, also | _named_only(open_subject) - {"budget"})
@@ -143,12 +141,8 @@ def inspect_run(
     check_kind("images", options.get("images", ()), list | tuple, "; write a list")
     checkpoint = options.get("checkpoint", "best")
     folder = out or report_folder(run, checkpoint, options.get("split", "test"))
-    budget = QUICK if quick else FULL
-    budget = budget if num_images is None else replace(budget, images=num_images)
-    subject, complaints = open_subject(run, budget=budget, **options)
-    notes = [*notes_on(run, checkpoint, subject), *(f"Left out: {line}" for line in complaints)]
-    title = f"The posterior of {Path(run).name}"
-    report = report_on(subject, folder, sections, title=title, notes=notes)
+    subject, complaints = open_subject(run, budget=budget_of(quick, num_images), **options)
+    report = report_on(subject, checkpoint, folder, sections, complaints)
     if latents is not None:
         write_table(latent_table(subject), latents)
     refresh_index(run)
@@ -174,8 +168,6 @@ def _named_only(function: Callable[..., Any]) -> set[str]:
 
 def _check_options(function: str, given: Iterable[str], known: Iterable[str]) -> None:
     """Raises `TypeError` for an option that a function does not have."""
-    from pyrovae.utils.text import closest
-
     names = sorted(known)
     for name in given:
         if name not in names:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.commands.inspect import read_image
 from pyrovae.config.building import load_run
-from pyrovae.config.options import add_opening, opening
+from pyrovae.config.options import add_opening, opening, run_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.data.base import place_of
@@ -27,7 +27,7 @@ from pyrovae.utils.grids import columns_for, interleave, labelled, page, save_pn
 from pyrovae.utils.randomness import private_randomness
 from pyrovae.utils.text import closest, listed
 
-__all__ = ["known_attributes", "main"]
+__all__ = ["check_png", "known_attributes", "main"]
 
 #: The default name of the file, without its extension, by the option that chooses the picture.
 OUTPUTS = {
@@ -40,15 +40,10 @@ OUTPUTS = {
 
 def parser() -> Parser:
     """The command line of `pyrovae sample`, which draws samples by default."""
-    parser = Parser(prog="pyrovae sample", description="Draws pictures from a trained VAE.")
-    parser.add_argument("run", type=str, help="run directory")
+    parser = run_parser("sample", "Draws pictures from a trained VAE.")
     parser.add_argument("--num", type=int, default=64, help="number of samples or reconstructions")
     names = ", ".join(f"{name}.png" for name in OUTPUTS.values())
-    parser.add_argument(
-        "--out",
-        type=str | None,
-        help=f"PNG file to write (default: {names}, depending on what is drawn)",
-    )
+    parser.add_text("--out", f"PNG file to write (default: {names}, depending on what is drawn)")
     parser.add_argument(
         "--columns", type=int | None, help="images per row (default: up to 12, to fill all rows)"
     )
@@ -64,19 +59,15 @@ def parser() -> Parser:
         "--interpolate", nargs=2, help=f"two images to interpolate between; {an_image}"
     )
     kinds.add_argument("--traverse", nargs="+", type=int, help="latent dimensions to vary")
-    parser.add_argument(
+    parser.add_texts(
         "--given",
-        nargs="+",
-        type=str,
-        help="attributes of the decoded images, for programs that take attributes: Smiling=1 "
+        "attributes of the decoded images, for programs that take attributes: Smiling=1 "
         "kind=cat ...; edits images and keeps their latents (default: attributes of the images, "
         "and for samples those of test images)",
     )
-    parser.add_argument(
+    parser.add_texts(
         "--sites",
-        nargs="+",
-        type=str,
-        help="latent sites that --reconstruct takes from the images, such as upper layers of a "
+        "latent sites that --reconstruct takes from the images, such as upper layers of a "
         "ladder: z3; the others are drawn from the prior (default: all sites)",
     )
     parser.add_argument(
@@ -84,9 +75,7 @@ def parser() -> Parser:
         action="store_true",
         help="draw the pixels of samples from the likelihood (default: its mean)",
     )
-    parser.add_argument(
-        "--image", type=str | None, help="image to start a traversal from (default: a sample)"
-    )
+    parser.add_text("--image", "image to start a traversal from (default: a sample)")
     add_opening(parser)
     return parser
 
@@ -95,6 +84,12 @@ def output(options: Namespace) -> str:
     """The file to write: each kind of picture has its own default name."""
     kind = next((kind for kind in OUTPUTS if options.get(kind)), "")
     return options.out or f"{OUTPUTS[kind]}.png"
+
+
+def check_png(out: str) -> None:
+    """Raises `InputError` unless `--out` names a PNG file."""
+    if not out.lower().endswith(".png"):
+        raise InputError(f"--out: must end in .png, got {out}")
 
 
 def draw(options: Namespace, vae: ModelGuidePair, data: ImageData, device: torch.device) -> Tensor:
@@ -305,8 +300,7 @@ def main(arguments: list[str]) -> None:
     if options.noise and (options.reconstruct or options.interpolate or options.traverse):
         raise InputError("--noise: allowed for samples only")
     out = output(options)
-    if not out.lower().endswith(".png"):
-        raise InputError(f"--out: must end in .png, got {out}")
+    check_png(out)
     if not 0 <= options.seed < 2**63:
         raise InputError(f"--seed: must be from 0 to 2**63 - 1, got {options.seed}")
     device = Engine(options.device).device

@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyrovae.utils.errors import InputError, check_kind
+from pyrovae.utils.files import new_folder
+
 if TYPE_CHECKING:
     from pyrovae.data import ImageData
     from pyrovae.programs import ModelGuidePair
@@ -45,8 +48,6 @@ def save(vae: ModelGuidePair, folder: str | Path, data: ImageData | None = None)
     from pyrovae.programs import ModelGuidePair
     from pyrovae.runs import RunDirectory
     from pyrovae.training.description import options_of
-    from pyrovae.utils.errors import InputError, check_kind
-    from pyrovae.utils.files import new_folder
 
     check_kind("vae", vae, ModelGuidePair)
     found = vae.data if data is None else as_image_data(data)
@@ -78,7 +79,6 @@ def export_run(
             written first.
     """
     from pyrovae.commands.export import write
-    from pyrovae.utils.errors import InputError
 
     made, failed = write(run, Path(folder), checkpoint, trust)
     if failed:
@@ -112,7 +112,6 @@ def share_run(
 def _check_opens(folder: Path, vae: ModelGuidePair) -> None:
     """Raises `InputError` unless a folder opens as programs of the same parts."""
     from pyrovae.config.building import load_run
-    from pyrovae.utils.errors import InputError
 
     opened, _ = load_run(folder, trust=True)
     found, own = opened.state_dict(), vae.state_dict()

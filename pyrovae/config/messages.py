@@ -155,8 +155,8 @@ def not_imported(message: str, where: str) -> str:
     found = re.search(r"given class_path '([^']+)':\s*\n\s*(.*)", message)
     if not found:
         return ""
-    reason = f"{cut(found[2])}{_searched(found[2])}"
-    return f"{where}: '{cut(found[1])}' cannot be imported: {reason}"
+    hint = " (looked for in this directory too)" if found[2].startswith("No module") else ""
+    return f"{where}: '{cut(found[1])}' cannot be imported: {cut(found[2])}{hint}"
 
 
 def first_reason(message: str, where: str) -> str:
@@ -189,11 +189,6 @@ def _expected(kind: str, given: str) -> str:
     if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
         allowed = "a finite number"
     return f"expected {allowed}, got {cut(given)}"
-
-
-def _searched(reason: str) -> str:
-    """A hint where modules are searched, if the reason is that one was not found."""
-    return " (looked for in this directory too)" if reason.startswith("No module") else ""
 
 
 def _reasons(message: str) -> list[str]:

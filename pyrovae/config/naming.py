@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import logging
 import math
 import os
 import sys
@@ -24,6 +23,7 @@ from pyrovae.config.roles import ROLES
 from pyrovae.runs.own_code import module_file, place_in_own_code
 from pyrovae.utils.discovery import is_class
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut
 
 __all__ = [
@@ -156,7 +156,7 @@ def _check_same(copy: Path, inner: Path) -> None:
     here = Path.cwd() / inner
     if imported is None and here.is_file() and here.read_bytes() != content:
         line = f"uses {copy}, the run's copy, which differs from {inner} in this directory"
-        logging.getLogger("pyrovae").warning("%s", line)
+        warn(line)
 
 
 def _imported(path: str) -> Any:

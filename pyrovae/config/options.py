@@ -37,6 +37,7 @@ __all__ = [
     "parse_run",
     "parse_training",
     "parts_parser",
+    "run_parser",
     "train_parser",
     "without_preset",
 ]
@@ -92,27 +93,25 @@ def train_parser() -> Parser:
     parser.add_class_arguments(Beta, "beta")
     parser.add_class_arguments(Trainer, "trainer")
     parser.add_class_arguments(Engine, "engine")
-    parser.add_argument(
-        "--init_from",
-        type=str | None,
-        help="run to start from: its weights are copied if they fit",
-    )
-    parser.add_argument(
-        "--freeze", nargs="+", type=str, help="parts that are not trained, such as encoder"
-    )
-    parser.add_argument(
-        "--run_dir", type=str | None, help="run directory (default: a new one in runs/)"
-    )
+    parser.add_text("--init_from", "run to start from: its weights are copied if they fit")
+    parser.add_texts("--freeze", "parts that are not trained, such as encoder")
+    parser.add_text("--run_dir", "run directory (default: a new one in runs/)")
     help_resume = f"run directory to resume; {AUTO}: that of --run_dir, if it holds a run"
-    parser.add_argument("--resume", type=str | None, help=help_resume)
+    parser.add_text("--resume", help_resume)
     add_trust(parser)
+    return parser
+
+
+def run_parser(command: str, description: str) -> Parser:
+    """The parser of a command about a run."""
+    parser = Parser(prog=f"pyrovae {command}", description=description)
+    parser.add_argument("run", type=str, help="run directory")
     return parser
 
 
 def folder_parser(command: str, description: str) -> Parser:
     """The parser of a command that writes a new folder about a run."""
-    parser = Parser(prog=f"pyrovae {command}", description=description)
-    parser.add_argument("run", type=str, help="run directory")
+    parser = run_parser(command, description)
     parser.add_argument("--out", type=str, required=True, help="new folder to write")
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     add_trust(parser)
@@ -126,7 +125,7 @@ def add_opening(parser: Parser) -> None:
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     for name in PLACES:
         about = f"new {name} of the run's data set, if its files have moved"
-        parser.add_argument(f"--data.{name}", type=str | None, help=about)
+        parser.add_text(f"--data.{name}", about)
     add_trust(parser)
 
 

@@ -58,6 +58,14 @@ class Parser(ArgumentParser):
         self.typed = [[*option.partition("=")[::2], *more] for option, more in grouped(given)]
         return super().parse_args(given, namespace, **kwargs)
 
+    def add_text(self, option: str, about: str) -> None:
+        """Adds an option that takes a text; it is None if it is not given."""
+        self.add_argument(option, type=str | None, help=about)
+
+    def add_texts(self, option: str, about: str) -> None:
+        """Adds an option that takes one or more texts; it is None if it is not given."""
+        self.add_argument(option, nargs="+", type=str, help=about)
+
     def format_help(self) -> str:
         """The text of `--help`: examples, options, parts."""
         return full_help(self, self.needed, self.stated, text_width())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pyrovae.data.fitting import fit_pixels
 from pyrovae.data.rows import spread_rows
 from pyrovae.utils.errors import InputError
 
-__all__ = ["OPTION", "divided_options", "second_data"]
+__all__ = ["OPTION", "divided_options", "read_all", "second_data"]
 
 #: The option that names the data set; `--against.ARGUMENT` sets an argument of its class.
 OPTION = "--against"
@@ -98,16 +98,25 @@ def _read(folder: Path, data: ImageData) -> tuple[Split, list[str]]:
     names = find_images(folder, "").images
     if not names:
         raise InputError(f"{OPTION} {folder}: no images in this folder or its subfolders")
-    images, read, complaints = [], [], []
-    for row in spread_rows(len(names), MOST):
+    some = [names[row] for row in spread_rows(len(names), MOST)]
+    found, complaints = read_all(some, lambda name: data.preprocess(folder / name), data)
+    if not len(found):
+        raise InputError(f"{OPTION} {folder}: no image can be read; the first: {complaints[0]}")
+    return found, complaints
+
+
+def read_all(
+    names: Iterable[str], read: Callable[[str], np.ndarray], data: ImageData
+) -> tuple[Split, list[str]]:
+    """The images of a data set that can be read, and one message per other image."""
+    images, known, complaints = [], [], []
+    for name in names:
         try:
-            images.append(data.preprocess(folder / names[row]))
-            read.append(names[row])
+            images.append(read(name))
+            known.append(name)
         except (InputError, OSError) as error:
             complaints.append(" ".join(str(error).split()))
-    if not read:
-        raise InputError(f"{OPTION} {folder}: no image can be read; the first: {complaints[0]}")
-    return _split(images, read), complaints
+    return _split(images, known, data), complaints
 
 
 def _converted(other: ImageData, data: ImageData, given: str) -> Split:
@@ -122,8 +131,9 @@ def _converted(other: ImageData, data: ImageData, given: str) -> Split:
             f"allowed are 1 or 3 channels"
         )
     images = [fit_pixels(own, data.image_shape) for own in found.images]
-    return _split(images, found.names)
+    return _split(images, found.names, data)
 
 
-def _split(images: list[np.ndarray], names: Iterable[str]) -> Split:
-    return Split(np.stack(images), list(names), np.zeros((len(images), 0), np.float32))
+def _split(images: list[np.ndarray], names: Sequence[str], data: ImageData) -> Split:
+    stack = np.array(images, np.uint8).reshape(-1, *data.image_shape)
+    return Split(stack, list(names), np.zeros((len(images), 0), np.float32))

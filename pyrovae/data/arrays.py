@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -258,9 +258,7 @@ class ArrayData(DividedImages):
         if given is None:
             return {}
 
-        def columns(own: Any, count: int) -> dict[str, np.ndarray]:
-            return attribute_columns(own, self.attribute_names, count)
-
+        columns = partial(attribute_columns, names=self.attribute_names)
         return as_attributes(self._for_each_split(given, "attributes", columns))
 
     def _value_names(self) -> dict[str, tuple[str, ...]]:

@@ -45,22 +45,21 @@ def place_of(name: str) -> tuple[str, str] | None:
     return (split, index) if colon and split in SPLITS else None
 
 
+def check_choice(argument: str, value: str, allowed: Iterable[str]) -> None:
+    """Raise `InputError` unless an argument has one of the allowed values."""
+    if value not in allowed:
+        raise InputError(f"{argument} {value!r}: allowed are {', '.join(allowed)}")
+
+
 def check_split(name: str) -> None:
     """Raise `InputError` unless `name` is one of the three splits."""
-    if name not in SPLITS:
-        raise InputError(f"split {name!r}: allowed are {', '.join(SPLITS)}")
+    check_choice("split", name, SPLITS)
 
 
-def check_on_error(on_error: str) -> None:
-    """Raise `InputError` unless `on_error` says what to do with an image that cannot be read."""
-    if on_error not in ("raise", "skip"):
-        raise InputError(f"on_error {on_error!r}: allowed are raise, skip")
-
-
-def check_limit(limit: int | None) -> None:
-    """Raise `InputError` unless `limit` is a number of images, or None."""
-    if limit is not None and limit < 1:
-        raise InputError(f"limit {limit}: allowed is a number of images, 1 or more")
+def check_count(argument: str, count: int | None, what: str) -> None:
+    """Raise `InputError` unless an argument is a number of images or pixels, or None."""
+    if count is not None and count < 1:
+        raise InputError(f"{argument} {count}: allowed is a number of {what}, 1 or more")
 
 
 def check_show(show: Sequence[int], channels: int) -> None:
@@ -96,12 +95,6 @@ def names_of(known: str | Sequence[str] | None) -> tuple[str, ...]:
     for name in names:
         check_kind("known", name, str, NAMES)
     return names
-
-
-def check_crop(crop: int | None) -> None:
-    """Raise `InputError` unless `crop` is a number of pixels, or None."""
-    if crop is not None and crop < 1:
-        raise InputError(f"crop {crop}: allowed is a number of pixels, 1 or more")
 
 
 def file_stamp(file: Path | os.DirEntry[str]) -> tuple[int, int]:

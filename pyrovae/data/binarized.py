@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Split, check_limit, check_split, checked_path
+from pyrovae.data.base import ImageData, Split, check_count, check_split, checked_path
 from pyrovae.data.finding import absent
 from pyrovae.data.images import load_image
 from pyrovae.utils.errors import InputError
@@ -44,7 +44,7 @@ class StaticMNIST(ImageData):
     flip = False
 
     def __init__(self, path: str, limit: int | None = None) -> None:
-        check_limit(limit)
+        check_count("limit", limit, "images")
         self.limit = limit
         self.path = checked_path("path", path)
 

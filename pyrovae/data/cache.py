@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import logging
 import os
 import shutil
 from collections.abc import Generator, Iterator
@@ -18,19 +17,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pyrovae.data.base import ImageData, Source, Split, check_on_error, check_split
+from pyrovae.data.base import ImageData, Source, Split, check_choice, check_split
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
 from pyrovae.data.images import quiet
-from pyrovae.data.integrity import checksum, damage, note_verified, signed
+from pyrovae.data.integrity import checksum, damage, note_verified, read_json, signed
 from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
 from pyrovae.data.workers import in_order, look_ahead, shared_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import cache_root
+from pyrovae.utils.log import warn
 from pyrovae.utils.progress import hides_bar
 
 __all__ = ["cached_split"]
@@ -77,16 +77,19 @@ def cached_split(
         OSError: if the disk is full.
     """
     check_split(split)
-    check_on_error(on_error)
+    check_choice("on_error", on_error, ("raise", "skip"))
     sweep(cache_root(cache_dir))
     build = _Build(data, split, source, on_error, progress, _folder(data, split, cache_dir))
     for _ in range(3):  # another process may replace the folder between building and opening it
-        manifest = build.current()
-        opened = None if manifest is None else _open(build.folder, manifest)
-        if manifest is not None and opened is not None:
+        manifest, damaged = build.current()
+        if manifest is not None and (opened := _open(build.folder, manifest)) is not None:
             _warn(data, split, manifest)
             return opened
-        build.tell()
+        if damaged:
+            warn(
+                f"{build.folder}: damaged or of another version ({damaged}); the images are "
+                "prepared again"
+            )
         build.run()
     raise RuntimeError(f"{build.folder}: other processes keep replacing it")
 
@@ -118,10 +121,7 @@ def _open(folder: Path, manifest: dict[str, Any]) -> Split | None:
 
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
-    try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
+    manifest = read_json(folder / "manifest.json")
     return manifest if isinstance(manifest, dict) else None
 
 
@@ -133,14 +133,9 @@ def _warn(data: ImageData, split: str, manifest: dict[str, Any]) -> None:
         return
     told.add(split)
     if skipped:
-        logging.getLogger("pyrovae").warning(
-            "%s, split %s: %d of %d images are left out because they cannot be read; the first: "
-            "%s",
-            type(data).__name__,
-            split,
-            len(skipped),
-            manifest["items"],
-            skipped[0]["reason"],
+        warn(
+            f"{type(data).__name__}, split {split}: {len(skipped)} of {manifest['items']} images "
+            f"are left out because they cannot be read; the first: {skipped[0]['reason']}"
         )
     if split == "train":
         warn_of_few(data, manifest["grey_levels"])
@@ -179,32 +174,17 @@ class _Build:
             "attribute_names": list(self.source.attribute_names),
         }
 
-    def current(self) -> dict[str, Any] | None:
-        """The manifest of the folder if it matches the source and the files, else None."""
-        manifest = _manifest(self.folder)
-        if manifest is None or not self.expected().items() <= manifest.items():
-            return None
-        # With on_error "raise", an array that left items out cannot be used.
-        tolerated = self.on_error == "skip" or not manifest.get("skipped")
-        return manifest if tolerated and damage(self.folder, manifest) is None else None
-
-    def tell(self) -> None:
-        """Warns if a damaged folder of the same source must be built again, with the reason."""
-        if not self.folder.exists():
-            return
+    def current(self) -> tuple[dict[str, Any] | None, str | None]:
+        """The manifest of the folder if it can be used, and the damage of one of this source."""
         manifest = _manifest(self.folder)
         if manifest is None:
-            why: str | None = "manifest.json: missing or damaged"
-        elif not self.expected().items() <= manifest.items():
-            return
-        else:
-            why = damage(self.folder, manifest)
-        if why is not None:
-            logging.getLogger("pyrovae").warning(
-                "%s: damaged or of another version (%s); the images are prepared again",
-                self.folder,
-                why,
-            )
+            return None, "manifest.json: missing or damaged" if self.folder.exists() else None
+        if not self.expected().items() <= manifest.items():
+            return None, None
+        # With on_error "raise", an array that left items out cannot be used.
+        tolerated = self.on_error == "skip" or not manifest.get("skipped")
+        damaged = damage(self.folder, manifest)
+        return manifest if tolerated and damaged is None else None, damaged
 
     def run(self) -> None:
         """Builds the folder; replaces an outdated one."""
@@ -220,22 +200,19 @@ class _Build:
         with self._temporary() as temporary:
             kept, skipped, digest = self._write_images(temporary / "images.npy")
             attributes = np.asarray(self.source.attributes, np.float32)[kept]
-            with open(temporary / "attributes.npy", "wb") as file:
+            with _synced(temporary / "attributes.npy") as file:
                 np.save(file, attributes)
-                os.fsync(file.fileno())
-            names = [str(self.source.names[i]) for i in kept]
+            names = [str(name) for name in self.source.names]
             manifest = self.expected() | {
                 "count": len(kept),
                 "bytes": {path.name: path.stat().st_size for path in temporary.iterdir()},
                 "checksums": {"images.npy": digest, "attributes.npy": checksum(attributes)},
                 "grey_levels": self.levels.few(),
-                "skipped": [{"name": str(self.source.names[i]), "reason": r} for i, r in skipped],
-                "names": names,
+                "skipped": [{"name": names[i], "reason": reason} for i, reason in skipped],
+                "names": [names[i] for i in kept],
             }
-            with open(temporary / "manifest.json", "w") as text:
-                json.dump(signed(manifest), text)
-                text.flush()
-                os.fsync(text.fileno())
+            with _synced(temporary / "manifest.json") as file:
+                file.write(json.dumps(signed(manifest)).encode())
             note_verified(temporary)
             self._install(temporary)
 
@@ -273,7 +250,7 @@ class _Build:
         bar = tqdm(desc=title, total=len(self.source.names), unit=" images", disable=hidden)
         # Written, not mapped: on a full disk a write raises an error, but a store to a map kills
         # the process. No page of the array stays in memory either.
-        with open(path, "wb") as file, bar, closing(self._chunks()) as chunks:
+        with _synced(path) as file, bar, closing(self._chunks()) as chunks:
             file.write(_header(0, self.data.image_shape))
             for images, chunk in chunks:
                 file.write(images.data)
@@ -285,8 +262,6 @@ class _Build:
             self._check(kept, skipped)
             file.seek(0)
             file.write(_header(len(kept), self.data.image_shape))
-            file.flush()
-            os.fsync(file.fileno())
         return kept, skipped, digest.hexdigest()
 
     def _check(self, kept: list[int], skipped: list[tuple[int, str]]) -> None:
@@ -340,7 +315,7 @@ class _Build:
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
-            if self.current() is not None:
+            if self.current()[0] is not None:
                 return None
             self._discard()
 
@@ -352,6 +327,15 @@ class _Build:
         except FileNotFoundError:
             return
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _synced(path: Path) -> Iterator[BinaryIO]:
+    """A new file, which is on the disk when the context ends."""
+    with open(path, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _slot(slots: np.ndarray, start: int) -> np.ndarray:

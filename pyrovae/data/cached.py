@@ -16,9 +16,8 @@ from pyrovae.data.base import (
     Source,
     Split,
     check_augment,
-    check_crop,
-    check_limit,
-    check_on_error,
+    check_choice,
+    check_count,
     check_show,
     check_split,
     listed,
@@ -79,10 +78,10 @@ class CachedImages(ImageData):
         black: Level = None,
         white: Level = None,
     ) -> None:
-        check_limit(limit)
-        check_crop(crop)
+        check_count("limit", limit, "images")
+        check_count("crop", crop, "pixels")
         check_levels(black, white)
-        check_on_error(on_error)
+        check_choice("on_error", on_error, ("raise", "skip"))
         self.image_shape = image_shape
         self.flip, self.augment = flip, listed(augment)
         self.limit, self.show = limit, () if show is None else listed(show)
@@ -101,7 +100,10 @@ class CachedImages(ImageData):
     def split(self, name: str) -> Split:
         """Images and attributes of `"train"`, `"val"` or `"test"`; prepares them if needed."""
         check_split(name)
-        source = self.limited(name, self._source(name))
+        return self._cached(name, self.limited(name, self._source(name)))
+
+    def _cached(self, name: str, source: Source) -> Split:
+        """The items of a split from the cache."""
         return cached_split(self, name, source, on_error=self.on_error, cache_dir=self.cache_dir)
 
     def informed(self, name: str, split: Split) -> Split:

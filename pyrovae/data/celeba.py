@@ -44,6 +44,10 @@ _IMAGE_FOLDERS = (
 )
 
 
+#: The endings of images.
+KINDS = (".jpg", ".png")
+
+
 class CelebA(CachedImages):
     """CelebA: aligned faces of celebrities, with forty attributes.
 
@@ -126,7 +130,7 @@ class CelebA(CachedImages):
     def about(self) -> str:
         """The number of files, their size, and the size of the prepared images."""
         images, table, _ = self._listed
-        return conversion([images / name for name in table["file"]], self, self.crop)
+        return conversion([images / name for name in table["file"]], self)
 
     @cached_property
     def _listed(self) -> tuple[Path, pandas.DataFrame, pandas.DataFrame]:
@@ -154,12 +158,9 @@ class CelebA(CachedImages):
 
 
 def _find_list(root: Path, stem: str) -> Path | None:
-    for folder in _LIST_FOLDERS:
-        for extension in (".csv", ".txt"):
-            path = root / folder / (stem + extension)
-            if path.is_file():
-                return path
-    return None
+    names = (f"{stem}.csv", f"{stem}.txt")
+    paths = (root / folder / name for folder in _LIST_FOLDERS for name in names)
+    return next(filter(Path.is_file, paths), None)
 
 
 def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
@@ -171,18 +172,13 @@ def _find_images(root: Path) -> tuple[Path, pandas.DataFrame]:
         if not path.is_dir():
             continue
         with os.scandir(path) as entries:
-            files = [(e.name, *file_stamp(e)) for e in entries if _is_listed_kind(e.name)]
+            files = [(e.name, *file_stamp(e)) for e in entries if e.name.lower().endswith(KINDS)]
         if files:
             # In this order a JPEG file replaces a PNG file of the same stem.
             found = {Path(row[0]).stem: row for row in sorted(files, reverse=True)}
-            rows = list(found.values())
-            return path, pandas.DataFrame(rows, list(found), ["file", "size", "time"])
+            return path, pandas.DataFrame(found.values(), [*found], ["file", "size", "time"])
     looked = ", ".join(_IMAGE_FOLDERS[:3])
     raise InputError(f"{root}: no images; looked for *.jpg and *.png in {looked}")
-
-
-def _is_listed_kind(name: str) -> bool:
-    return name.lower().endswith((".jpg", ".png"))
 
 
 def _read_partition(path: Path) -> pandas.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -15,6 +14,7 @@ import numpy as np
 from pyrovae.data.labels import Attributes, check_finite, left_out, of_texts
 from pyrovae.data.layout import as_array
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut, listed
 
 #: Plain numbers; NumPy's booleans are not Python's.
@@ -111,12 +111,9 @@ def warn_of_unused(names: Sequence[str], labels: np.ndarray) -> None:
     """Warns of names of labels above all those of the training images."""
     highest = np.nanmax(labels, initial=-1)
     if len(names) > highest + 1:
-        logging.getLogger("pyrovae").warning(
-            "label_names: %d names, but the highest label of the training images is %g; no "
-            "image has the label %s",
-            len(names),
-            highest,
-            cut(listed(names[int(highest) + 1 :])),
+        warn(
+            f"label_names: {len(names)} names, but the highest label of the training images is "
+            f"{highest:g}; no image has the label {cut(listed(names[int(highest) + 1 :]))}"
         )
 
 
@@ -130,13 +127,13 @@ def check_renamed(names: Sequence[str], texts: Sequence[str]) -> None:
         )
 
 
-def attribute_columns(attributes: Any, names: Sequence[str], count: int) -> dict[str, np.ndarray]:
+def attribute_columns(attributes: Any, count: int, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Returns the columns of attributes by name, each an array `(N,)` of numbers or objects.
 
     Args:
         attributes: a data frame, a series, a mapping of names to columns, or an array `(N, A)`.
-        names: the names of the columns of an array; by default their numbers.
         count: N.
+        names: the names of the columns of an array; by default their numbers.
 
     Raises:
         InputError: if a column does not have one value per image, or two have the same name.
@@ -212,7 +209,7 @@ def as_attributes(parts: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, At
         name for name, own in found.items() if not any(part.columns for part in own.values())
     ]
     if missed:
-        logging.getLogger("pyrovae").warning("attributes: %s", left_out(missed))
+        warn(f"attributes: {left_out(missed)}")
     return {
         split: reduce(or_, (found[name][split] for name in own), Attributes())
         for split, own in parts.items()

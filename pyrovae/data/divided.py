@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data.base import Split, check_split
-from pyrovae.data.cache import cached_split
 from pyrovae.data.cached import CachedImages, chosen
 from pyrovae.data.columns import check_names, group_column, warn_of_unused
 from pyrovae.data.division import Places, check_fractions, places
@@ -80,8 +79,7 @@ class DividedImages(CachedImages):
 
     def _prepare(self, given: str) -> Split:
         """Prepares a given split, by default in the cache."""
-        source = self._source(given)
-        return cached_split(self, given, source, on_error=self.on_error, cache_dir=self.cache_dir)
+        return self._cached(given, self._source(given))
 
     def _whole(self, given: str) -> Split:
         """A given split; it is prepared once."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from pyrovae.data.base import SPLITS
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 
 __all__ = ["Places", "check_fractions", "divide", "places"]
 
@@ -97,12 +97,10 @@ def warn_of_shares(counts: Mapping[str, int], shares: Mapping[str, float]) -> No
     total = sum(counts.values())
     for name, share in shares.items():
         if share and not share / 2 <= counts[name] / total <= 2 * share:
-            logging.getLogger("pyrovae").warning(
-                "the split %s has %.0f%% of the images, where its share is %.0f%%: groups stay "
-                "together, and they are few or of unequal sizes",
-                name,
-                100 * counts[name] / total,
-                100 * share,
+            warn(
+                f"the split {name} has {100 * counts[name] / total:.0f}% of the images, where its "
+                f"share is {100 * share:.0f}%: groups stay together, and they are few or of "
+                "unequal sizes"
             )
 
 

@@ -27,9 +27,8 @@ class Feed(nn.Module, ABC):
     def begin(self, epoch: int, start: int = 0) -> None:
         """Starts an epoch, counted from 0, after its first `start` batches."""
 
-    @abstractmethod
     def stage(self) -> None:
-        """Does the host part for the next batch."""
+        """Does the host part for the next batch; by default nothing."""
 
     @abstractmethod
     def forward(self) -> tuple[Tensor, Tensor]:
@@ -46,9 +45,11 @@ class Feed(nn.Module, ABC):
     def return_to(self, position: int) -> None:
         """Returns to an earlier position, to repeat a step that failed."""
 
-    @abstractmethod
     def keep_addresses(self) -> None:
-        """Fixes the addresses: every later batch is at the addresses of the last one."""
+        """Fixes the addresses: every later batch is at the addresses of the last one.
+
+        By default all addresses are fixed already.
+        """
 
 
 class HostFeed(Feed):
@@ -149,9 +150,6 @@ class DeviceFeed(Feed):
         self.random.copy_(random)
         self.number.fill_(start)
 
-    def stage(self) -> None:
-        """Does nothing: the number of the next batch is on the device."""
-
     def forward(self) -> tuple[Tensor, Tensor]:
         """Gathers the next batch and advances the number."""
         batch = self._gathered(self.number)
@@ -169,9 +167,6 @@ class DeviceFeed(Feed):
     def return_to(self, position: int) -> None:
         """Returns to a batch."""
         self.number.fill_(position)
-
-    def keep_addresses(self) -> None:
-        """Does nothing: all addresses are fixed already."""
 
     def _gathered(self, number: Tensor) -> tuple[Tensor, Tensor]:
         places = number * self.batches.images_per_step + self.places

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -35,12 +34,13 @@ from pyrovae.data.folder_division import (
     group_names,
     warn_of_unused_column,
 )
+from pyrovae.data.images import all_values
 from pyrovae.data.labels import Attributes, folder_labels, read_attributes
-from pyrovae.data.reading import all_values
 from pyrovae.data.summary import conversion
 from pyrovae.data.tiff import page_names, page_of
 from pyrovae.data.values import Level, memory_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut, printable
 
 __all__ = ["ImageFolder"]
@@ -222,13 +222,10 @@ class ImageFolder(CachedImages):
         """Warns about images that are outside the class folders."""
         labels = found.columns.get("label", np.empty(0))
         if count := int(np.isnan(labels).sum()):
-            logging.getLogger("pyrovae").warning(
-                "%s: %s of %s images are in no class folder, so their label is unknown, such "
-                "as %s",
-                self.root,
-                f"{count:,}",
-                f"{len(labels):,}",
-                cut(self._files[int(np.isnan(labels).argmax())]),
+            warn(
+                f"{self.root}: {count:,} of {len(labels):,} images are in no class folder, so "
+                "their label is unknown, such as "
+                f"{cut(self._files[int(np.isnan(labels).argmax())])}"
             )
 
     def _class_folder(self, name: str) -> PurePosixPath:
@@ -238,8 +235,7 @@ class ImageFolder(CachedImages):
 
     def about(self) -> str:
         """The number of files, their size, and the size of the prepared images."""
-        paths = [self.root / name for name in self._files]
-        return conversion(paths, self, self.crop)
+        return conversion([self.root / name for name in self._files], self)
 
     def _source(self, split: str) -> Source:
         names = self._divided[split]
@@ -278,8 +274,15 @@ class ImageFolder(CachedImages):
 
     @cached_property
     def _own(self) -> dict[str, str]:
-        """The folders in the root that are splits, by split."""
-        return {} if self.split_by else self._own_folders()
+        """The folders in the root that are splits; none if there is no training folder."""
+        present: dict[str, str] = {}
+        for name in [] if self.split_by else self._folders():
+            present.setdefault(name.lower(), name)
+        own: dict[str, str] = {}
+        for split, names in FOLDERS.items():
+            if found := next((name for name in names if name in present), None):
+                own[split] = present.pop(found)
+        return own if "train" in own else {}
 
     @cached_property
     def _given(self) -> dict[str, list[str]]:
@@ -295,7 +298,7 @@ class ImageFolder(CachedImages):
         found = {split: find_images(self.root, folder) for split, folder in self._own.items()}
         if "train" not in found:
             found = {"train": find_images(self.root, "")}
-        self._tell_folders(self._own)
+        self._tell_folders()
         self._tell_unused(found)
         if not found["train"].images:
             folder = self.root / self._own.get("train", "")
@@ -306,7 +309,7 @@ class ImageFolder(CachedImages):
             if part.images
         }
         if self.split_by:
-            divided = by_column(divided["train"], self.split_by, self.attributes)
+            return by_column(divided["train"], self.split_by, self.attributes)
         return divided
 
     def _folders(self) -> list[str]:
@@ -314,37 +317,17 @@ class ImageFolder(CachedImages):
         folders = (entry.name for entry in os.scandir(self.root) if entry.is_dir())
         return sorted(name for name in folders if not name.startswith("."))
 
-    def _own_folders(self) -> dict[str, str]:
-        """The folders in the root that are splits; none if there is no training folder."""
-        present: dict[str, str] = {}
-        for name in self._folders():
-            present.setdefault(name.lower(), name)
-        own: dict[str, str] = {}
-        for split, names in FOLDERS.items():
-            for name in names:
-                if name in present and split not in own:
-                    own[split] = present.pop(name)
-        return own if "train" in own else {}
-
-    def _tell_folders(self, own: dict[str, str]) -> None:
+    def _tell_folders(self) -> None:
         """Warns about folders that are pooled or ignored."""
-        logger = logging.getLogger("pyrovae")
-        others = [name for name in self._folders() if name not in own.values()]
-        if others and own:
-            used = ", ".join(f"{folder} ({split})" for split, folder in own.items())
-            logger.warning(
-                "%s: the splits are the folders %s; not used: %s",
-                self.root,
-                used,
-                in_short(others),
-            )
+        others = [name for name in self._folders() if name not in self._own.values()]
+        if others and self._own:
+            used = ", ".join(f"{folder} ({split})" for split, folder in self._own.items())
+            warn(f"{self.root}: the splits are the folders {used}; not used: {in_short(others)}")
         elif others and not (self.group_by or self.split_by):
-            logger.warning(
-                "%s: there is no folder train, so the images of all folders are pooled and "
-                "divided (where a folder is one person, --data.group_by folder keeps it in one "
-                "split): %s",
-                self.root,
-                in_short(others),
+            warn(
+                f"{self.root}: there is no folder train, so the images of all folders are pooled "
+                "and divided (where a folder is one person, --data.group_by folder keeps it in "
+                f"one split): {in_short(others)}"
             )
 
     def _tell_unused(self, found: dict[str, Found]) -> None:
@@ -353,13 +336,9 @@ class ImageFolder(CachedImages):
         if unused:
             kinds = [f"{count:,} {kind}" for kind, count in unused.most_common()]
             used = sum(len(part.images) for part in found.values())
-            logging.getLogger("pyrovae").warning(
-                "%s: %d of %d image files are not used: %s; convert them to PNG or JPEG, or "
-                "correct their extension",
-                self.root,
-                unused.total(),
-                unused.total() + used,
-                in_short(kinds),
+            warn(
+                f"{self.root}: {unused.total()} of {unused.total() + used} image files are not "
+                f"used: {in_short(kinds)}; convert them to PNG or JPEG, or correct their extension"
             )
 
     def _divide(self, divided: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -367,11 +346,11 @@ class ImageFolder(CachedImages):
         groups = {split: [self._group_of[name] for name in own] for split, own in divided.items()}
         shares = {"test": self.test_fraction, "val": self.val_fraction}
         missing = {split: share for split, share in shares.items() if split not in divided}
-        if not self.group_by:
-            return divide_by_hash(divided["train"], groups["train"], missing)
-        check_groups(self.root, groups, missing, self.group_by)
+        if self.group_by:
+            check_groups(self.root, groups, missing, self.group_by)
         found = divide_by_hash(divided["train"], groups["train"], missing)
-        warn_of_shares({name: len(part) for name, part in found.items()}, missing)
+        if self.group_by:
+            warn_of_shares({name: len(part) for name, part in found.items()}, missing)
         return found
 
     @cached_property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from pyrovae.data.labels import read_texts
 from pyrovae.data.tiff import page_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import counted, cut
 
 __all__ = [
@@ -82,13 +82,9 @@ def by_column(names: Sequence[str], column: str, table: Path | None) -> dict[str
             )
         found[split].append(name)
     if left := found.get("", []):
-        logging.getLogger("pyrovae").warning(
-            "%s: %s of %s images are in no split (--data.split_by %s) and left out, such as %s",
-            path,
-            f"{len(left):,}",
-            f"{len(names):,}",
-            column,
-            cut(left[0]),
+        warn(
+            f"{path}: {len(left):,} of {len(names):,} images are in no split (--data.split_by "
+            f"{column}) and left out, such as {cut(left[0])}"
         )
     if "train" not in found:
         raise InputError(f"{path}: no image is in the split train (--data.split_by {column})")
@@ -152,14 +148,11 @@ def check_groups(
             f"into {', '.join(wanted)}; allowed are {len(wanted)} or more"
         )
     if shared := [group for group, own in splits.items() if len(own) > 1]:
-        logging.getLogger("pyrovae").warning(
-            "%s: images of %s (--data.group_by %s) are in several splits, such as those of %s "
-            "(%s), so validation and test images resemble training images",
-            root,
-            counted(len(shared), "group"),
-            group_by,
-            cut(shared[0]),
-            ", ".join(splits[shared[0]]),
+        warn(
+            f"{root}: images of {counted(len(shared), 'group')} (--data.group_by {group_by}) are "
+            f"in several splits, such as those of {cut(shared[0])} "
+            f"({', '.join(splits[shared[0]])}), so validation and test images resemble training "
+            "images"
         )
 
 
@@ -167,11 +160,9 @@ def warn_of_unused_column(value_names: Mapping[str, Sequence[str]]) -> None:
     """Warns of an attribute whose values are names of splits."""
     for name, values in value_names.items():
         if len(values) > 1 and SPLIT_NAMES.issuperset(value.lower() for value in values):
-            logging.getLogger("pyrovae").warning(
-                "the column %s names splits and is used as an attribute only; --data.split_by %s "
-                "divides the images by it",
-                cut(name),
-                name,
+            warn(
+                f"the column {cut(name)} names splits and is used as an attribute only; "
+                f"--data.split_by {name} divides the images by it"
             )
 
 
@@ -184,13 +175,9 @@ def _needed(table: Path | None, start: str) -> Path:
 def _warn_of_single(column: str, texts: Sequence[str], names: Sequence[str]) -> None:
     missing = [name for name, text in zip(names, texts, strict=True) if not text]
     if missing:
-        logging.getLogger("pyrovae").warning(
-            "--data.group_by %s: %s of %s images have no value; each forms its own group, such "
-            "as %s",
-            column,
-            f"{len(missing):,}",
-            f"{len(names):,}",
-            cut(missing[0]),
+        warn(
+            f"--data.group_by {column}: {len(missing):,} of {len(names):,} images have no value; "
+            f"each forms its own group, such as {cut(missing[0])}"
         )
 
 

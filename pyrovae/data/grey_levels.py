@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 
 import numpy as np
+
+from pyrovae.utils.log import warn
 
 __all__ = ["GreyLevels", "warn_of_few"]
 
@@ -45,12 +46,9 @@ def warn_of_few(data: object, levels: Sequence[int] | None) -> None:
         levels: these grey values, as `GreyLevels.few` returns them.
     """
     if levels:
-        logging.getLogger("pyrovae").warning(
-            "%s: the training images use only %d of 256 grey levels, from %d to %d; --data.black "
-            "and --data.white (numbers, or auto) choose the stored values that become 0 and 255; "
-            "by default 0 and 65535 for integers of more than 8 bits, 0 and 1 for floats",
-            type(data).__name__,
-            len(levels),
-            levels[0],
-            levels[-1],
+        warn(
+            f"{type(data).__name__}: the training images use only {len(levels)} of 256 grey "
+            f"levels, from {levels[0]} to {levels[-1]}; --data.black and --data.white (numbers, "
+            "or auto) choose the stored values that become 0 and 255; by default 0 and 65535 for "
+            "integers of more than 8 bits, 0 and 1 for floats"
         )

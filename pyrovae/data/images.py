@@ -6,7 +6,7 @@ import ctypes
 import errno
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +18,7 @@ from pyrovae.data.fitting import Frame, box_of, check_crop, fit_pixels, mode_of,
 from pyrovae.data.layout import one_image
 from pyrovae.data.tiff import deep_values, full_values, has_pages, is_tiff, page_image, page_of
 from pyrovae.data.values import BY_TYPE, ValueRange
+from pyrovae.data.workers import each_in_order
 from pyrovae.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,6 +131,29 @@ def stored_values(path: Path, channels: int) -> np.ndarray:
         with open(file, "rb") as raw, Image.open(raw) as image:
             kept = image.mode in _DEEP or channels not in (1, 3)
             return np.asarray(image if kept else _flatten(image, mode_of(channels), BY_TYPE))
+
+
+def all_values(paths: Sequence[Path], channels: int, skip: bool) -> Iterator[np.ndarray]:
+    """The values of each image before they are mapped to 8 bits, read on all cores.
+
+    Args:
+        paths: the files, or pages of files.
+        channels: the number of channels of the data set.
+        skip: whether to leave out images that cannot be read.
+
+    Raises:
+        InputError: for the first image that cannot be read.
+    """
+
+    def values(item: int) -> np.ndarray | None:
+        try:
+            return stored_values(paths[item], channels)
+        except InputError:
+            if skip:
+                return None
+            raise
+
+    return (own for own in each_in_order(values, len(paths)) if own is not None)
 
 
 @contextmanager

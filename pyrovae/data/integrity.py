@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from pyrovae.data.rows import Rows
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import sweep, temporary_for
+from pyrovae.utils.files import replacing
 
 FILES = ("images.npy", "attributes.npy", "manifest.json")
 _NOTE = "verified.json"
@@ -49,7 +49,7 @@ def damage(folder: Path, manifest: dict[str, Any]) -> str | None:
     stamps = _stamps(folder)
     if stamps is None:
         return "a file is missing"
-    if stamps in (_verified.get(str(folder)), _noted(folder)):
+    if stamps in (_verified.get(str(folder)), read_json(folder / _NOTE)):
         return None
     found = _damage(folder, manifest)
     if found is None:
@@ -61,13 +61,9 @@ def note_verified(folder: Path, stamps: dict[str, list[int]] | None = None) -> N
     """Records that the files in a folder are intact in their current state."""
     stamps = stamps or _stamps(folder)
     _verified[str(folder)] = stamps
-    temporary = temporary_for(folder / _NOTE)
-    try:
-        sweep(folder / _NOTE)
+    # The cache may be read-only: `_verified` remembers for this process.
+    with suppress(OSError), replacing(folder / _NOTE) as temporary:
         temporary.write_text(json.dumps(stamps))
-        os.replace(temporary, folder / _NOTE)
-    except OSError:
-        pass  # The cache is read-only: `_verified` remembers for this process.
 
 
 def check_whole(images: Any) -> None:
@@ -101,9 +97,10 @@ def _stamps(folder: Path) -> dict[str, list[int]] | None:
     return {name: [s.st_size, s.st_mtime_ns, s.st_ino] for name, s in found.items()}
 
 
-def _noted(folder: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None if it cannot be read."""
     try:
-        return json.loads((folder / _NOTE).read_bytes())
+        return json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None
 

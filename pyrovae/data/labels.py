@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from posixpath import commonpath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from pyrovae.data.finding import absent, in_short
 from pyrovae.data.rows import spread_rows
 from pyrovae.data.tiff import page_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut, printable
 
 if TYPE_CHECKING:
@@ -105,18 +106,11 @@ def folder_labels(folders: Sequence[PurePosixPath]) -> Attributes:
         >>> folder_labels([PurePosixPath(p) for p in ("cat", "cat", "dog/small", "dog")]).columns
         {'label': array([0., 0., 1., 1.], dtype=float32)}
     """
-    shared = _shared(folders)
+    shared = len(PurePosixPath(commonpath(folders)).parts)
     classes = [(*folder.parts[shared:], "")[0] for folder in folders]
     if len({*classes} - {""}) < 2:
         return Attributes()
     return _classes("label", classes)
-
-
-def _shared(folders: Sequence[PurePosixPath]) -> int:
-    """The number of leading folders that all paths have in common."""
-    first, last = min(folders).parts, max(folders).parts
-    same = [one == other for one, other in zip(first, last, strict=False)]
-    return (*same, False).index(False)
 
 
 def _classes(name: str, texts: Sequence[str]) -> Attributes:
@@ -347,4 +341,4 @@ def _tell(path: Path, joined: _Joined, files: Sequence[str], missed: Sequence[st
     if missed:
         lines.append(left_out(missed))
     if lines:
-        logging.getLogger("pyrovae").warning("%s: %s", path, "; ".join(lines))
+        warn(f"{path}: {'; '.join(lines)}")

@@ -113,14 +113,12 @@ class Batches:
                 f"{len(self.images)} training images are fewer than the {self.images_per_step} "
                 f"images per step: {batch_size} in each of {readers} processes"
             )
-        self.seed = seed
-        self.flip = flip
+        self.seed, self.flip, self.shuffle = seed, flip, shuffle
         self.augment: Sequence[Augmentation] = listed(augment)
         check_augment(self.augment)
         self.device = torch.device(device)
         if self.device.type == "cpu":
             self.images = _viewed(self.images)
-        self.shuffle = shuffle
         self.rows = torch.arange(len(self.images)) if rows is None else torch.from_numpy(rows)
 
     def __len__(self) -> int:
@@ -227,8 +225,8 @@ class Batches:
         return torch.where(mirrored[:, None, None, None], batch.flip(-1), batch)
 
 
-def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> Iterator[Any]:
-    """Yields the results of work on items, in order; a thread works `depth` items ahead.
+def ahead(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Yields the results of work on items, in order; a thread works two items ahead.
 
     Example:
         >>> list(ahead(abs, [-1, 2, -3]))
@@ -238,7 +236,7 @@ def ahead(work: Callable[[Any], Any], items: Iterable[Any], depth: int = 2) -> I
         waiting: deque[Future[Any]] = deque()
         for item in items:
             waiting.append(pool.submit(work, item))
-            if len(waiting) > depth:
+            if len(waiting) > 2:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

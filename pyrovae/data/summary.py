@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +15,7 @@ from pyrovae.data.finding import in_short
 from pyrovae.data.images import ORIENTATION, bits_of, colours_of, is_deep_negative
 from pyrovae.data.rows import spread_rows
 from pyrovae.data.tiff import page_of
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import counted, of_groups
 
 __all__ = ["conversion", "summary"]
@@ -57,7 +57,7 @@ def summary(data: ImageData, train: Split, val: Split) -> str:
     return f"data: {'; '.join(lines)}"
 
 
-def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
+def conversion(paths: Sequence[Path], data: ImageData) -> str:
     """What preparation did to files, from the sizes of some, and how to keep their size.
 
     Such as `1,965 files, 28x20 (height x width) grey -> 64x64 RGB (use --data.image_size 28 20
@@ -78,12 +78,12 @@ def conversion(paths: Sequence[Path], data: ImageData, crop: int | None) -> str:
     kinds = {_kind(*own).split()[1] for own in known}
     sizes = list(dict.fromkeys(_kind(*own).split()[0] for own in (known[0], known[-1])))
     before = f"{' to '.join(sizes)} {' and '.join(sorted(kinds))}"
-    if crop is not None:
-        before += f", cropped to {crop}x{crop}"
+    if data.crop is not None:
+        before += f", cropped to {data.crop}x{data.crop}"
     elif any(abs(w * height - h * width) > CUT * h * width for _, h, w in known):
         before += ", with black borders" if data.pad else ", cropped to the centre"
     told = _marked(f"{count}, {before}" + ("" if before == after else f" -> {after}"))
-    hint = _hint(known, data.image_shape) if crop is None else ""
+    hint = _hint(known, data.image_shape) if data.crop is None else ""
     return f"{told} (use {hint} to keep them)" if hint else told
 
 
@@ -108,22 +108,19 @@ class _Header(NamedTuple):
 
 def _warn_of_values(headers: Mapping[Path, _Header]) -> None:
     """Warns of values of several kinds, and of negatives that stay as they are."""
-    logger = logging.getLogger("pyrovae")
     negatives = [file for file, own in headers.items() if own.negative]
     if negatives:
-        logger.warning(
-            "TIFF files of more than 8 bits store negatives (0 is white), such as %s; they are "
-            "used as they are stored, not inverted",
-            negatives[0].name,
+        warn(
+            "TIFF files of more than 8 bits store negatives (0 is white), such as "
+            f"{negatives[0].name}; they are used as they are stored, not inverted"
         )
     examples = {own.bits: file for file, own in headers.items()}
     if len(examples) > 1:
         kinds = (f"{bits} such as {file.name}" for bits, file in sorted(examples.items()))
-        logger.warning(
-            "the files hold values of several kinds: %s; by default each kind has its own range "
-            "(to 255, 65535, and 1 for floats); --data.black and --data.white set one range for "
-            "all files",
-            ", ".join(kinds),
+        warn(
+            f"the files hold values of several kinds: {', '.join(kinds)}; by default each kind "
+            "has its own range (to 255, 65535, and 1 for floats); --data.black and --data.white "
+            "set one range for all files"
         )
 
 
@@ -193,14 +190,11 @@ def _warn_of_codes(split: Split) -> None:
             continue
         low, high = others.min(), others.max()
         if np.maximum(low - known[coded], known[coded] - high).min() > high - low:
-            logging.getLogger("pyrovae").warning(
-                "attribute %s: the value of %s is %s, and the others are %g to %g; if it means "
-                "unknown, leave it empty (NaN in Python)",
-                name,
-                counted(int(coded.sum()), "image"),
-                " or ".join(f"{code:g}" for code in np.unique(known[coded])),
-                low,
-                high,
+            codes = " or ".join(f"{code:g}" for code in np.unique(known[coded]))
+            warn(
+                f"attribute {name}: the value of {counted(int(coded.sum()), 'image')} is {codes}, "
+                f"and the others are {low:g} to {high:g}; if it means unknown, leave it empty "
+                "(NaN in Python)"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import threading
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+
+from pyrovae.utils.log import warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -183,9 +184,7 @@ def _pages_of(path: Path, stamp: tuple[int, int]) -> list[_Page]:
             found.extend(_directories(file))
     except (OSError, ValueError, KeyError, IndexError, OverflowError):
         if found:  # Without a page, reading the image names the reason.
-            logging.getLogger("pyrovae").warning(
-                "%s: damaged after page %d; later pages are not used", path, len(found) - 1
-            )
+            warn(f"{path}: damaged after page {len(found) - 1}; later pages are not used")
     return [page for page in found if not page.kind & _REDUCED]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import logging
 import multiprocessing
 import os
 import pickle
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import cached_property
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -28,8 +27,9 @@ from pyrovae.data.images import colours_of, load_image
 from pyrovae.data.layout import as_array, image_shape_of, is_last, one_image
 from pyrovae.data.rows import spread_rows
 from pyrovae.data.values import Level
-from pyrovae.data.workers import in_order, shared_array
+from pyrovae.data.workers import each_in_order, shared_array
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut
 
 __all__ = ["TorchDataset"]
@@ -187,9 +187,8 @@ class TorchDataset(DividedImages):
         except Exception as error:  # A data set may raise anything.
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{given} item {index}: {type(error).__name__}: {reason}") from error
-        if isinstance(item, tuple | list):
-            return item[0], item[1] if len(item) > 1 else None
-        return item, None
+        image, label, *_ = (*item, None) if isinstance(item, tuple | list) else (item, None)
+        return image, label
 
     def _source(self, split: str) -> Source:
         count = len(self._known()[split])
@@ -230,9 +229,7 @@ class TorchDataset(DividedImages):
         def values(item: int) -> np.ndarray:
             return as_array(self._item("train", item)[0], "image")
 
-        count = len(self._known()["train"])
-        with closing(in_order(values, range(count), processes=count > 500)) as found:
-            yield from found
+        return each_in_order(values, len(self._known()["train"]))
 
     @cached_property
     def _pickled(self) -> str:
@@ -252,12 +249,11 @@ class TorchDataset(DividedImages):
             with suppress(InputError):  # Preparing all images names the unreadable ones.
                 some.append(as_array(self._item(given, int(place))[0], "image"))
         if some and not np.array_equal(some[0], as_array(self._item(given, 0)[0], "image")):
-            logging.getLogger("pyrovae").warning(
-                "%s: the data set returns a different image at each read, as with a random "
+            warn(
+                f"{given}: the data set returns a different image at each read, as with a random "
                 "transform; only the first version of each image is stored; remove the random "
                 "transform, and give augment=, such as Shift(2), to change training images at "
-                "random in each epoch",
-                given,
+                "random in each epoch"
             )
             some = []
         known = (self.reuse and self._pickled) or f"{_process()} {self._number}"
@@ -316,12 +312,10 @@ def _is_last(image: Any, shape: tuple[int, ...]) -> bool:
 
 def _warn_of_labels(label: Any) -> None:
     """Warns in one line that labels are not used, given the first."""
-    logging.getLogger("pyrovae").warning(
-        "TorchDataset: labels that are not numbers are not used; the first is %s of the type "
-        "%s; allowed are a number, and a vector of numbers; replace texts by numbers in the "
-        "data set, and name the numbers with label_names",
-        cut(label),
-        type(label).__name__,
+    warn(
+        f"TorchDataset: labels that are not numbers are not used; the first is {cut(label)} of "
+        f"the type {type(label).__name__}; allowed are a number, and a vector of numbers; replace "
+        "texts by numbers in the data set, and name the numbers with label_names"
     )
 
 

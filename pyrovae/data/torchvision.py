@@ -13,12 +13,14 @@ from pyrovae.data.base import (
     Size,
     Source,
     Split,
+    check_choice,
     check_split,
     checked_path,
     fingerprint,
     image_extent,
 )
 from pyrovae.data.cached import CachedImages
+from pyrovae.data.layout import channels_first
 from pyrovae.utils.errors import InputError
 
 __all__ = ["TorchvisionImages"]
@@ -70,8 +72,7 @@ class TorchvisionImages(CachedImages):
         augment: Augmentation | Sequence[Augmentation] = (),
         cache_dir: str | None = None,
     ) -> None:
-        if name not in _KNOWN:
-            raise InputError(f"name {name!r}: allowed are {', '.join(_KNOWN)}")
+        check_choice("name", name, _KNOWN)
         if val_size is not None and val_size < 1:
             raise InputError(f"val_size {val_size}: allowed is 1 or more")
         shape, usual = _KNOWN[name]
@@ -139,10 +140,7 @@ class TorchvisionImages(CachedImages):
                 images, labels = np.asarray(loaded.data), np.asarray(loaded.targets)
         except Exception as error:  # a damaged file or a failed download raises many types
             raise InputError(self._absent(error)) from error
-        if images.ndim == 3:
-            images = images[:, None]
-        else:
-            images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+        images = np.ascontiguousarray(channels_first(images, True))
         return images, labels.astype(np.float32).reshape(-1, 1)
 
     def _absent(self, error: Exception) -> str:

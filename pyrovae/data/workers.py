@@ -11,8 +11,9 @@ import signal
 import sys
 import warnings
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from pyrovae.utils.signals import signals
 
-__all__ = ["in_order", "look_ahead", "num_cores", "shared_array"]
+__all__ = ["each_in_order", "in_order", "look_ahead", "num_cores", "shared_array"]
 
 _adopted: Callable[..., Any] | None = None
 
@@ -76,6 +77,12 @@ def in_order(
             pending.extend(pool.submit(task, i) for i in islice(left, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def each_in_order(function: Callable[[int], Any], count: int) -> Iterator[Any]:
+    """Yields `function(0)` to `function(count - 1)`, in other processes if they are many."""
+    with closing(in_order(function, range(count), processes=count > 500)) as found:
+        yield from found
 
 
 def _pool(function: Callable[[int], Any], fork: bool) -> tuple[Executor, Callable[[int], Any]]:

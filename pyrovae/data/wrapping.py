@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyrovae.data.arrays import ArrayData
 from pyrovae.data.base import SPLITS, ImageData
 from pyrovae.data.torch_dataset import TorchDataset
 from pyrovae.utils.errors import InputError, check_kind
+from pyrovae.utils.log import warn
 
 __all__ = ["as_image_data"]
 
@@ -36,7 +36,7 @@ def as_image_data(data: Any) -> ImageData:
         (1, 8, 8)
     """
     if isinstance(data, DataLoader):
-        logging.getLogger("pyrovae").warning(
+        warn(
             "only the data set of a DataLoader is used: Trainer(batch_size=, seed=) sets the "
             "size and the order of the batches"
         )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.commands.explorer.seeing import Images, Seen
-from pyrovae.commands.inspect import open_subject
+from pyrovae.commands.inspect import budget_of, open_subject
 from pyrovae.data import SPLITS, ImageData
 from pyrovae.data.rows import spread_rows
 from pyrovae.inspection.exploring import (
@@ -28,7 +27,7 @@ from pyrovae.inspection.maps import LEAST as LEAST_OF_NEIGHBOURS
 from pyrovae.inspection.maps import neighbour_method
 from pyrovae.inspection.outliers import reference_images
 from pyrovae.inspection.probing import probes
-from pyrovae.inspection.subject import FULL, Subject, check_name
+from pyrovae.inspection.subject import Subject, check_name
 from pyrovae.inspection.traversals import moved_and_shown, within_support
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.utils.errors import InputError
@@ -83,11 +82,8 @@ class Explorer:
         *,
         split: str = "test",
         checkpoint: str = "best",
-        device: str = "auto",
         num_images: int | None = None,
-        seed: int = 0,
-        trust: bool = False,
-        places: Mapping[str, str | Path] | None = None,
+        **options: Any,
     ) -> Explorer:
         """Opens a run, and encodes the images of a split.
 
@@ -95,21 +91,16 @@ class Explorer:
             run: the run directory.
             split: the split to encode.
             checkpoint: "best" or "last".
-            device: the device that computes.
             num_images: the largest number of images to encode; 0 means all, by default 2,000.
-            seed: seed of all draws.
-            trust: whether the run may name any class.
-            places: where the images are now, such as `{"root": "new/place"}`.
+            **options: `device`, `seed`, `trust` and `places`, as for `open_subject`.
 
         Raises:
             InputError: if the run, the checkpoint or the split is missing.
         """
         check_name("split", split, SPLITS)
-        budget = FULL if num_images is None else replace(FULL, images=num_images)
-        how: dict[str, Any] = {"device": device, "trust": trust, "places": places}
-        subject, _ = open_subject(
-            run, split=split, checkpoint=checkpoint, seed=seed, budget=budget, **how
-        )
+        budget = budget_of(False, num_images)
+        options |= {"split": split, "checkpoint": checkpoint, "budget": budget}
+        subject, _ = open_subject(run, **options)
         data = subject.programs.data
         assert data is not None, "programs of a run have a data set"
         whole = data.split(split)
@@ -207,10 +198,11 @@ class Explorer:
         """The place of an image on each map that was made."""
         found = {}
         for method, ground in self._grounds.items():
-            places = ground.places[[seen.row]] if seen.row is not None else None
-            if places is None:
-                places = ground.place(seen.encoded.loc, seen.encoded.scale)
-            found[method] = places[0].tolist()
+            if seen.row is None:
+                place = ground.place(seen.encoded.loc, seen.encoded.scale)[0]
+            else:
+                place = ground.places[seen.row]
+            found[method] = place.tolist()
         return found
 
     # Attributes that the programs take.
@@ -247,12 +239,11 @@ class Explorer:
             moved, shown = moved_and_shown(self.subject.space, self.tensor(z), **inputs)
         return moved.cpu().double().numpy(), shown
 
-    def within(self, z: np.ndarray, given: dict[str, float]) -> np.ndarray:
+    def within(self, z: np.ndarray) -> np.ndarray:
         """Latents moved into the support of the prior."""
         with self.subject.quietly(6):
-            moved = within_support(
-                self.subject.space, self.tensor(z), **self.inputs(given, len(z))
-            )
+            inputs = self.inputs({}, len(z))
+            moved = within_support(self.subject.space, self.tensor(z), **inputs)
         return moved.cpu().double().numpy()
 
     def log_prior(self, z: np.ndarray, given: dict[str, float]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.pictures import data_url
 from pyrovae.commands.explorer.seeing import Seen
 from pyrovae.evaluation.evidence import UNRELIABLE
-from pyrovae.inspection.exploring import principal_directions, two_sided
+from pyrovae.inspection.exploring import Evidences, principal_directions, two_sided
 from pyrovae.inspection.outliers import LEAST
 from pyrovae.inspection.posterior import predictive
 from pyrovae.inspection.sections.traversals import SHARES
@@ -123,23 +124,16 @@ def _ranked(explorer: Explorer, value: float, k_hat: float) -> dict[str, Any]:
     usual.work(SECONDS)
     known = usual.known.log_evidence.to_numpy()
     if len(known) < LEAST:
-        said = (
-            f"The rank of log p(x) is not known yet: so far, {len(known)} of "
-            f"{len(usual.split)} {of}"
-        )
-        return answer | {"done": usual.done, "says": [f"{said} are scored."]}
+        scored = f"so far, {len(known)} of {len(usual.split)} {of} are scored."
+        said = f"The rank of log p(x) is not known yet: {scored}"
+        return answer | {"done": usual.done, "says": [said]}
     p_value = two_sided(value, known)
     return {
         "typicality": abs(value - float(known.mean())),
         "p_value": p_value,
         "unlike": p_value <= LEVEL,
         "done": usual.done,
-        "says": [
-            _rank_said(value, p_value, known, of),
-            *_missing_said(len(known), len(usual.split)),
-            f"log p(x) is a lower bound in expectation, from {usual.draws} importance draws.",
-            *_unreliable_said(k_hat),
-        ],
+        "says": [_rank_said(value, p_value, known, of), *_caveats(usual, len(known), k_hat)],
     }
 
 
@@ -157,20 +151,17 @@ def _rank_said(value: float, p_value: float, known: np.ndarray, of: str) -> str:
     )
 
 
-def _missing_said(known: int, whole: int) -> list[str]:
-    least = 2 / (known + 1)
-    if least <= LEVEL:
-        return []
-    return [f"p cannot be below {least:.2g} yet: {known} of {whole} images are scored so far."]
-
-
-def _unreliable_said(k_hat: float) -> list[str]:
-    if not k_hat > UNRELIABLE:
-        return []
-    return [
-        f"k-hat {k_hat:.2f} is above {UNRELIABLE}: log p(x) may be much higher, and a low rank "
-        "may be due to the guide."
-    ]
+def _caveats(usual: Evidences, known: int, k_hat: float) -> Iterator[str]:
+    """What limits the rank of log p(x) among the reference images known so far."""
+    least, whole = 2 / (known + 1), len(usual.split)
+    if least > LEVEL:
+        yield f"p cannot be below {least:.2g} yet: {known} of {whole} images are scored so far."
+    yield f"log p(x) is a lower bound in expectation, from {usual.draws} importance draws."
+    if k_hat > UNRELIABLE:
+        yield (
+            f"k-hat {k_hat:.2f} is above {UNRELIABLE}: log p(x) may be much higher, and a low "
+            "rank may be due to the guide."
+        )
 
 
 def sliders(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:

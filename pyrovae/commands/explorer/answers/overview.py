@@ -67,7 +67,7 @@ def _given(explorer: Explorer, name: str) -> dict[str, Any]:
 def map_of(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The places of all encoded images on a map, and the cover of its ground."""
     ground = explorer.ground(chosen(given, "method", explorer.methods))
-    z = explorer.within(ground.lift(ground.cells(SIDE)), {})
+    z = explorer.within(ground.lift(ground.cells(SIDE)))
     low, high = ground.corners
     shares = explorer.cover.shares(z).reshape(SIDE, SIDE)
     thin = {"low": low.tolist(), "high": high.tolist(), "rows": shares.round(4).tolist()}
@@ -116,11 +116,8 @@ def _attribute(explorer: Explorer, name: str) -> dict[str, Any]:
     column = split.attributes[:, split.places([name])[0]].astype(float)
     known = column[np.isfinite(column)]
     if name in split.value_names:
-        return {
-            "values": floats(column),
-            "kind": "classes",
-            "classes": list(split.value_names[name]),
-        }
+        classes = list(split.value_names[name])
+        return {"values": floats(column), "kind": "classes", "classes": classes}
     if not (is_two_valued(known) or is_classes(known)):
         return {"values": floats(column)}
     values = np.unique(known)
