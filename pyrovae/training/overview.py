@@ -20,14 +20,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
 from pyrovae.utils.plain import flat, spelled
-from pyrovae.utils.plotting import (
-    LABEL,
-    SMALL,
-    canvas,
-    name_axes,
-    short_ticks,
-    without_outliers,
-)
+from pyrovae.utils.plotting import LABEL, SMALL, canvas, name_axes, short_ticks, without_outliers
 
 if TYPE_CHECKING:
     import jinja2
@@ -123,7 +116,8 @@ def _least(found: Sequence[np.ndarray]) -> float:
     epoch.
     """
     later = _later(found)
-    ends = [float(pick) for own in found for pick in _best_and_last(own[np.isfinite(own)])]
+    finite = [own[np.isfinite(own)] for own in found]
+    ends = [float(end) for own in finite if len(own) for end in (own.max(), own[-1])]
     low = [without_outliers(later, HIDDEN, FAR)[0]] if len(later) else []
     return min([*low, *ends], default=math.nan)
 
@@ -132,11 +126,6 @@ def _later(found: Sequence[np.ndarray]) -> np.ndarray:
     """The finite values after the first epochs."""
     later = np.concatenate([own[int(HIDDEN * len(own)) :] for own in found])
     return later[np.isfinite(later)]
-
-
-def _best_and_last(values: np.ndarray) -> Iterator[float]:
-    if len(values):
-        yield from (values.max(), values[-1])
 
 
 def _limit(axes: Axes, found: Sequence[np.ndarray], low: float = -math.inf) -> None:
