@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 from pyrovae.utils.lazy import pandas as pd
 
 __all__ = ["ResultCache"]
@@ -47,8 +47,7 @@ class ResultCache:
             return _table(path.read_text(), path.name)
         except (OSError, ValueError, RecursionError):  # Missing, damaged, or of another version.
             found = compute()
-        with replacing(path) as temporary:
-            temporary.write_text(_text(found, path.name))
+        replace_file(path, _text(found, path.name))
         # Read again after writing, so that fresh and resumed computations get the same table.
         return _table(path.read_text(), path.name)
 

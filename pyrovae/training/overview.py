@@ -16,7 +16,7 @@ from pyrovae.runs import RunDirectory
 from pyrovae.training.loggers.base import Config
 from pyrovae.training.rows import read_rows
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
 from pyrovae.utils.plain import flat, spelled
@@ -75,8 +75,7 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     content = io.BytesIO()
     figure.set_dpi(DPI)
     FigureCanvasAgg(figure).print_png(content)  # `savefig` draws twice, for the layout.
-    with replacing(run.curve) as temporary:
-        temporary.write_bytes(content.getvalue())
+    replace_file(run.curve, content.getvalue())
 
 
 def draw_elbo(axes: Axes, rows: Rows) -> None:
@@ -170,8 +169,7 @@ def write_index(run: RunDirectory, rows: Rows) -> None:
         links=list(_links(run.root)),
         settings=_settings(run),
     )
-    with replacing(run.index) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    replace_file(run.index, text)
 
 
 def refresh_index(root: str | Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyrovae.training.callbacks.base import Callback, Epoch
 from pyrovae.training.overview import write_curve, write_index
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 
 __all__ = ["Pictures", "RunPage"]
 
@@ -19,8 +19,7 @@ class Pictures(Callback):
         """Writes the pictures of the epoch."""
         if epoch.run is not None:
             for kind, content in epoch.files.items():
-                with replacing(epoch.run.picture(kind, epoch.row.epoch)) as temporary:
-                    temporary.write_bytes(content)
+                replace_file(epoch.run.picture(kind, epoch.row.epoch), content)
 
 
 class RunPage(Callback):
