@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.distributions.constraints import bounded_exp, bounded_log
+from pyrovae.distributions.constraints import at_least, bounded_exp, bounded_log
 from pyrovae.likelihoods.base import GreyLikelihood
 from pyrovae.likelihoods.location import LearnedScaleLikelihood, ScaledLikelihood
 
@@ -86,9 +86,7 @@ class DiscretizedLogisticMixture(ScaledLikelihood, GreyLikelihood):
 
     def __init__(self, num_components: int = 10, initial_scale: float = 0.25) -> None:
         super().__init__(initial_scale)
-        if num_components < 1:
-            raise ValueError(f"num_components must be at least 1, got {num_components}")
-        self.num_components = num_components
+        self.num_components = at_least("num_components", num_components, 1)
 
     def num_maps(self, channels: int) -> int:
         """A weight, C locations, C scales and C (C - 1) / 2 coefficients per component."""

@@ -14,6 +14,7 @@ from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
+from pyrovae.distributions.constraints import at_least
 from pyrovae.objectives.base import LossTerms, Objective
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.utils.arguments import Recorded
@@ -103,8 +104,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
     def __init__(
         self, num_particles: int = 1, vectorize_particles: bool = True, max_plate_nesting: int = 1
     ) -> None:
-        if num_particles < 1:
-            raise ValueError(f"num_particles must be at least 1, got {num_particles}")
+        at_least("num_particles", num_particles, 1)
         how = {"vectorize_particles": vectorize_particles, "max_plate_nesting": max_plate_nesting}
         super().__init__(num_particles=num_particles, **how)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.data import spread
+from pyrovae.distributions.constraints import at_least
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
 from pyrovae.likelihoods import Likelihood
 from pyrovae.networks.base import LinearStart
@@ -106,9 +107,7 @@ class ProbabilisticPCA(Start):
     only_new = True
 
     def __init__(self, num_images: int = 5000, otherwise: Start | None = None) -> None:
-        if num_images < 2:
-            raise ValueError(f"num_images must be at least 2, got {num_images}")
-        self.num_images, self.otherwise = num_images, otherwise
+        self.num_images, self.otherwise = at_least("num_images", num_images, 2), otherwise
 
     @torch.no_grad()
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
