@@ -7,14 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = [
-    "LearnedScale",
-    "at_least",
-    "bounded_exp",
-    "bounded_log",
-    "not_negative",
-    "positive",
-]
+__all__ = ["LearnedScale", "at_least", "bounded_exp", "bounded_log", "not_negative", "positive"]
 
 
 def bounded_exp(raw: Tensor, limit: float) -> Tensor:
