@@ -2,7 +2,6 @@
 
 # ruff: noqa: F403
 from pyrovae.distributions import kl  # noqa: F401
-from pyrovae.distributions.affine import *
 from pyrovae.distributions.autoregressive import *
 from pyrovae.distributions.full_rank import *
 from pyrovae.distributions.grey import *

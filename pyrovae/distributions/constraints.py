@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["LearnedScale", "bounded_exp", "bounded_log", "positive"]
+__all__ = ["LearnedScale", "at_least", "bounded_exp", "bounded_log", "not_negative", "positive"]
 
 
 def bounded_exp(raw: Tensor, limit: float) -> Tensor:
@@ -27,6 +27,20 @@ def positive(name: str, value: float) -> float:
     """Returns the value; raises `ValueError` unless it is positive and finite."""
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name} must be positive and finite, got {value}")
+    return value
+
+
+def not_negative(name: str, value: float) -> float:
+    """Returns a number; raises `ValueError` unless it is at least 0 and finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
+    return value
+
+
+def at_least(name: str, value: int, least: int) -> int:
+    """Returns a number; raises `ValueError` if it is below the least allowed one."""
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
     return value
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from pyrovae.distributions.constraints import at_least
 from pyrovae.utils.arguments import Recorded
 
 __all__ = ["LatentModule", "innermost"]
@@ -23,9 +24,7 @@ class LatentModule(Recorded, nn.Module):
 
     def __init__(self, latent_dim: int = 128) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"latent_dim must be at least 1, got {latent_dim}")
-        self.latent_dim = latent_dim
+        self.latent_dim = at_least("latent_dim", latent_dim, 1)
 
     def extra_repr(self) -> str:
         """The text that `repr` shows in brackets."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -48,18 +48,18 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
     """
     first = reports[0]
     names = short_names([report.run for report in reports])
+    named = dict(zip(names, reports, strict=True))
     columns: Columns = {}
-    for name, report in zip(names, reports, strict=True):
+    for name, report in named.items():
         columns[name] = report.comparable("vae")
         if report is not first:
             columns[name] |= _difference(first, report)
     for baseline in BASELINES:
-        columns |= _baselines(baseline, names, reports)
-    settings = {name: report.settings for name, report in zip(names, reports, strict=True)}
+        columns |= _baselines(baseline, named)
     greys = any(report.shift for report in reports)
-    _write(columns, first, settings, out / "comparison.csv", greys)
-    _draw(columns, names, _seen(reports, names, greys), out / "comparison.png")
-    given = [name for name, report in zip(names, reports, strict=True) if report.given]
+    given = [name for name, report in named.items() if report.given]
+    _write(columns, first, named, out / "comparison.csv", greys)
+    _draw(columns, names, _seen(first, given, greys), out / "comparison.png")
     remarks: dict[str, list[str]] = {}
     for name, report, own in zip(names, reports, asked or reports, strict=True):
         for line in notes(report.only(own)):
@@ -82,9 +82,8 @@ def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> C
     }
 
 
-def _seen(reports: Sequence[Report], names: Sequence[str], greys: bool) -> str:
+def _seen(report: Report, given: Sequence[str], greys: bool) -> str:
     """The title of the figure: images, weights, seed and scale, and runs with log p(x | y)."""
-    report, given = reports[0], [n for n, own in zip(names, reports, strict=True) if own.given]
     conditional = f"; log p(x | y) for {', '.join(given)}" if given else ""
     weights = f"{report.settings['checkpoint']} weights, seed {report.settings['seed']}"
     scale = "; log p(x) and ELBO of grey values" if greys else ""
@@ -118,10 +117,10 @@ def _sizes(first: Opened, other: Opened) -> str:
     return "" if count[0] == count[1] else f" ({count[0]}, and {count[1]})"
 
 
-def _baselines(baseline: str, names: Sequence[str], reports: Sequence[Report]) -> Columns:
+def _baselines(baseline: str, named: Mapping[str, Report]) -> Columns:
     """The columns of a baseline: one per distinct result, with its run's name if several."""
     kept: list[tuple[str, str, dict[str, Estimate]]] = []
-    for name, report in zip(names, reports, strict=True):
+    for name, report in named.items():
         found, title = report.comparable(baseline), COLUMNS[baseline]
         found.pop("more_than_elbo", None)  # It differs between runs, whose baseline is the same.
         if "latent_dims" in found:
@@ -151,17 +150,13 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
 
 
 def _write(
-    columns: Columns,
-    first: Report,
-    settings: dict[str, dict[str, Any]],
-    path: Path,
-    greys: bool,
+    columns: Columns, first: Report, named: Mapping[str, Report], path: Path, greys: bool
 ) -> None:
     """Writes all scores, with the scale of those that a change of density would shift."""
     scales = dict.fromkeys(SCALED, "grey values" if greys else "as scored")
     rows = []
     for column, scores in columns.items():
-        used = settings.get(column, first.settings)
+        used = named.get(column, first).settings
         both = {name: used[name] for name in SETTINGS} | {"num_images": first.num_images}
         for name, own in scores.items():
             row = {"run": column, "score": name, "value": own.value, "error": own.error}

@@ -19,7 +19,7 @@ from pyrovae.evaluation.latents import SATURATED
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
 from pyrovae.evaluation.tables import COLUMNS, in_short, log_p, score_table
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file, replacing
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import of_groups, printable
@@ -143,8 +143,7 @@ class Report:
         for column, rows in new.scores.items():
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
-        with replacing(path) as temporary:
-            temporary.write_text(to_json({**decided, **columns}, indent=2) + "\n")
+        replace_file(path, to_json({**decided, **columns}, indent=2) + "\n")
         if len(self.each_image):
             with replacing(self.folder / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)

@@ -20,7 +20,6 @@ from pyrovae.evaluation.baselines import (
     log_evidence_of_ppca,
     log_evidence_without_latent,
     most_dimensions,
-    shortfall,
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
@@ -141,6 +140,11 @@ class Scorer:
         """Rate and distortion of each image, and its name."""
         return self.journal.get("each_bound", self._terms)
 
+    @property
+    def elbo(self) -> np.ndarray:
+        """The ELBO of each image of the split."""
+        return -(self.terms["rate"] + self.terms["distortion"]).to_numpy()
+
     def _terms(self) -> pd.DataFrame:
         found = image_terms(self.programs, self.split, self.engine, seed=self.options.seed)
         arrays = {name: values.numpy() for name, values in found.items()}
@@ -235,7 +239,7 @@ def _as_table(found: dict[str, Estimate]) -> pd.DataFrame:
 
 def _elbo(scorer: Scorer) -> dict[str, Estimate]:
     found = {name: own.to_numpy() for name, own in scorer.terms.drop(columns="name").items()}
-    elbo = scorer.mean(-(found["rate"] + found["distortion"]))
+    elbo = scorer.mean(scorer.elbo)
     terms = {name: scorer.mean(values) for name, values in found.items()}
     return {"elbo": elbo, **terms, **scorer.bits(elbo)}
 
@@ -245,10 +249,7 @@ def _evidence(scorer: Scorer) -> dict[str, Estimate]:
     gap = table["log_evidence"] - table["elbo"]
     found = scorer.mean(table["log_evidence"], table.index)
     if len(table) < len(scorer.split):
-        bound = -(scorer.terms["rate"] + scorer.terms["distortion"])
-        found = Estimate.of_sum(
-            bound.to_numpy(), gap.to_numpy(), scorer.drawn, scorer.split.groups
-        )
+        found = Estimate.of_sum(scorer.elbo, gap.to_numpy(), scorer.drawn, scorer.split.groups)
     scores = _with_bits(scorer, found) | {"gap": scorer.mean(gap, gap.index)}
     scores["ess"] = Estimate(float(table["ess"].median()))
     shapes = table["k_hat"].dropna()  # NaN with too few draws.
@@ -324,22 +325,19 @@ def _without_latent(scorer: Scorer) -> dict[str, Estimate]:
 
 def _of_baseline(scorer: Scorer, found: Tensor) -> dict[str, Estimate]:
     """The scores of a baseline, and the paired difference to the ELBO of the VAE."""
-    elbo = -torch.tensor((scorer.terms["rate"] + scorer.terms["distortion"]).to_numpy())
-    _, more = shortfall(elbo, {"": found}, scorer.split.groups)
+    more = scorer.mean(found.numpy() - scorer.elbo)
     return {**_with_bits(scorer, scorer.mean(found)), "more_than_elbo": more}
 
 
 #: The functions that compute the sections, by name, in the order of the report.
-_ORDER = (
-    _elbo,
-    _latents,
-    _reconstruction,
-    _samples,
-    _factors,
-    _classes,
-    _ppca,
-    _without_latent,
-    _evidence,
-)
-SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]]
-SECTIONS = {compute.__name__.removeprefix("_"): compute for compute in _ORDER}
+SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]] = {
+    "elbo": _elbo,
+    "latents": _latents,
+    "reconstruction": _reconstruction,
+    "samples": _samples,
+    "factors": _factors,
+    "classes": _classes,
+    "ppca": _ppca,
+    "without_latent": _without_latent,
+    "evidence": _evidence,
+}

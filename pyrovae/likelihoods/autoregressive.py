@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from pyrovae import distributions
 from pyrovae.distributions.autoregressive import least_squares, predicted
-from pyrovae.distributions.constraints import LearnedScale, bounded_exp
+from pyrovae.distributions.constraints import bounded_exp
 from pyrovae.likelihoods.base import GreyLikelihood
+from pyrovae.likelihoods.location import ScaledLikelihood
 from pyrovae.utils.errors import InputError
 
 __all__ = ["AutoregressiveLogistic"]
@@ -22,7 +23,7 @@ __all__ = ["AutoregressiveLogistic"]
 GAIN = 8.0
 
 
-class AutoregressiveLogistic(GreyLikelihood):
+class AutoregressiveLogistic(ScaledLikelihood, GreyLikelihood):
     r"""Discretised logistic likelihood of grey values, each given its neighbours before it.
 
     $$P(x \mid h) = \prod_i P_{\text{logistic}}\left(x_i \mid \mu_i + \textstyle\sum_{j \in N(i)}
@@ -70,7 +71,7 @@ class AutoregressiveLogistic(GreyLikelihood):
     def __init__(
         self, image_shape: tuple[int, int, int], reach: int = 2, initial_scale: float = 0.25
     ) -> None:
-        super().__init__()
+        super().__init__(initial_scale)
         channels, *sides = image_shape
         if not 1 <= reach < max(sides):
             raise ValueError(
@@ -82,7 +83,6 @@ class AutoregressiveLogistic(GreyLikelihood):
         causal[..., reach, reach] = torch.ones(channels, channels).tril(-1)
         self.register_buffer("causal", causal, persistent=False)
         self.weight = nn.Parameter(torch.zeros_like(causal))
-        self.scale = LearnedScale(initial_scale)
 
     def num_maps(self, channels: int) -> int:
         """A location and a scale per channel."""
@@ -125,10 +125,6 @@ class AutoregressiveLogistic(GreyLikelihood):
             )
         super().check(images)
 
-    def noise_scale(self) -> Tensor:
-        """The scale where r is 0, of shape `()`."""
-        return self.scale()
-
     def start_at(self, scale: float) -> float:
         """Sets the initial standard deviation; returns the value that is set."""
         deviation = math.pi / math.sqrt(3)
@@ -140,4 +136,4 @@ class AutoregressiveLogistic(GreyLikelihood):
 
     def extra_repr(self) -> str:
         """The arguments in `repr`."""
-        return f"reach={self.weight.shape[-2] - 1}, initial_scale={self.scale.initial}"
+        return f"reach={self.weight.shape[-2] - 1}, {super().extra_repr()}"

@@ -45,9 +45,6 @@ class Laplace(LearnedScaleLikelihood, DensityLikelihood):
 
     deviation = math.sqrt(2)
 
-    def __init__(self, initial_scale: float = 0.1) -> None:
-        super().__init__(initial_scale)
-
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
         """A Laplace distribution per pixel, with the learned scale."""
         return dist.Laplace(loc, self.scale())

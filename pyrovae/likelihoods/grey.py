@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from pyrovae import distributions
-from pyrovae.distributions.constraints import LearnedScale, bounded_exp, bounded_log
+from pyrovae.distributions.constraints import at_least, bounded_exp, bounded_log
 from pyrovae.likelihoods.base import GreyLikelihood
-from pyrovae.likelihoods.location import LearnedScaleLikelihood
+from pyrovae.likelihoods.location import LearnedScaleLikelihood, ScaledLikelihood
 
 __all__ = ["Categorical", "DiscretizedLogistic", "DiscretizedLogisticMixture"]
 
@@ -45,15 +45,12 @@ class DiscretizedLogistic(LearnedScaleLikelihood, GreyLikelihood):
 
     deviation = math.pi / math.sqrt(3)
 
-    def __init__(self, initial_scale: float = 0.1) -> None:
-        super().__init__(initial_scale)
-
     def pixels(self, loc: Tensor) -> dist.TorchDistribution:
         """A discretised logistic distribution per pixel, with the learned scale."""
         return distributions.DiscretizedLogistic(loc, self.scale())
 
 
-class DiscretizedLogisticMixture(GreyLikelihood):
+class DiscretizedLogisticMixture(ScaledLikelihood, GreyLikelihood):
     r"""Mixture of discretised logistics per pixel, with dependent channels.
 
     $$P(x \mid h) = \prod_{\text{pixels}} \sum_{k=1}^{K} \pi_k \prod_{c=1}^{C}
@@ -88,11 +85,8 @@ class DiscretizedLogisticMixture(GreyLikelihood):
     LOG_SCALE_LIMIT = 6.0
 
     def __init__(self, num_components: int = 10, initial_scale: float = 0.25) -> None:
-        super().__init__()
-        if num_components < 1:
-            raise ValueError(f"num_components must be at least 1, got {num_components}")
-        self.num_components = num_components
-        self.scale = LearnedScale(initial_scale)
+        super().__init__(initial_scale)
+        self.num_components = at_least("num_components", num_components, 1)
 
     def num_maps(self, channels: int) -> int:
         """A weight, C locations, C scales and C (C - 1) / 2 coefficients per component."""
@@ -118,10 +112,6 @@ class DiscretizedLogisticMixture(GreyLikelihood):
         """The locations of the components at maps of zero, `(K, 1, 1, 1)`."""
         steps = torch.arange(self.num_components, device=like.device, dtype=like.dtype)
         return ((steps + 0.5) / self.num_components)[:, None, None, None]
-
-    def noise_scale(self) -> Tensor:
-        """The scale of the components where r is 0, of shape `()`."""
-        return self.scale()
 
     def start_at(self, scale: float) -> float:
         """Sets the standard deviation that `maps` gives; returns the value that is set."""
@@ -155,7 +145,7 @@ class DiscretizedLogisticMixture(GreyLikelihood):
 
     def extra_repr(self) -> str:
         """The arguments in `repr`."""
-        return f"num_components={self.num_components}, initial_scale={self.scale.initial}"
+        return f"num_components={self.num_components}, {super().extra_repr()}"
 
 
 class Categorical(GreyLikelihood):

@@ -10,7 +10,7 @@ from torch import Tensor
 from pyrovae.distributions.constraints import LearnedScale
 from pyrovae.likelihoods.base import Likelihood
 
-__all__ = ["LearnedScaleLikelihood", "LocationLikelihood"]
+__all__ = ["LearnedScaleLikelihood", "LocationLikelihood", "ScaledLikelihood"]
 
 
 class LocationLikelihood(Likelihood):
@@ -29,7 +29,30 @@ class LocationLikelihood(Likelihood):
         """The distribution per pixel, batch shape `(*, C, H, W)`."""
 
 
-class LearnedScaleLikelihood(LocationLikelihood):
+class ScaledLikelihood(Likelihood):
+    """A likelihood with one shared learned scale.
+
+    Args:
+        initial_scale: the initial scale, positive.
+
+    Raises:
+        ValueError: if `initial_scale` is not positive and finite.
+    """
+
+    def __init__(self, initial_scale: float) -> None:
+        super().__init__()
+        self.scale = LearnedScale(initial_scale)
+
+    def noise_scale(self) -> Tensor:
+        """The learned scale, of shape `()`; maps may multiply it per pixel."""
+        return self.scale()
+
+    def extra_repr(self) -> str:
+        """The arguments in `repr`."""
+        return f"initial_scale={self.scale.initial}"
+
+
+class LearnedScaleLikelihood(ScaledLikelihood, LocationLikelihood):
     """A likelihood of independent pixels around a location, with one shared learned scale.
 
     Args:
@@ -45,18 +68,9 @@ class LearnedScaleLikelihood(LocationLikelihood):
 
     deviation = 1.0
 
-    def __init__(self, initial_scale: float) -> None:
-        super().__init__()
-        self.scale = LearnedScale(initial_scale)
+    def __init__(self, initial_scale: float = 0.1) -> None:
+        super().__init__(initial_scale)
 
     def start_at(self, scale: float) -> float:
         """Sets the initial standard deviation; returns the value that is set."""
         return self.deviation * self.scale.start_at(scale / self.deviation)
-
-    def noise_scale(self) -> Tensor:
-        """The learned scale, of shape `()`."""
-        return self.scale()
-
-    def extra_repr(self) -> str:
-        """The arguments in `repr`."""
-        return f"initial_scale={self.scale.initial}"

@@ -7,9 +7,13 @@ import torch
 from torch import Tensor
 
 from pyrovae.distributions import BatchScaleNormal
-from pyrovae.distributions.constraints import LearnedScale, bounded_exp, positive
+from pyrovae.distributions.constraints import bounded_exp, positive
 from pyrovae.likelihoods.base import DensityLikelihood
-from pyrovae.likelihoods.location import LearnedScaleLikelihood, LocationLikelihood
+from pyrovae.likelihoods.location import (
+    LearnedScaleLikelihood,
+    LocationLikelihood,
+    ScaledLikelihood,
+)
 
 __all__ = ["Normal", "OptimalScaleNormal", "PixelwiseNormal", "SharedScaleNormal"]
 
@@ -171,7 +175,7 @@ class OptimalScaleNormal(LocationLikelihood, DensityLikelihood):
         return f"initial_scale={self.initial_scale}"
 
 
-class PixelwiseNormal(DensityLikelihood):
+class PixelwiseNormal(ScaledLikelihood, DensityLikelihood):
     r"""Normal likelihood with one scale per pixel, computed by the decoder.
 
     $$p(x \mid h) = \prod_i \mathcal{N}(x_i \mid \mu_i, \sigma_i^2), \quad
@@ -206,8 +210,7 @@ class PixelwiseNormal(DensityLikelihood):
     LOG_SCALE_LIMIT = 5.0
 
     def __init__(self, initial_scale: float = 0.2) -> None:
-        super().__init__()
-        self.scale = LearnedScale(initial_scale)
+        super().__init__(initial_scale)
 
     def num_maps(self, channels: int) -> int:
         """Two maps per channel: the means first, then the raw log scales."""
@@ -223,14 +226,6 @@ class PixelwiseNormal(DensityLikelihood):
         """Sets the initial standard deviation of all pixels; returns the value that is set."""
         return self.MIN_SCALE + self.scale.start_at(scale - self.MIN_SCALE)
 
-    def noise_scale(self) -> Tensor:
-        """The scale where s is 0, without the grey level, of shape `()`."""
-        return self.scale()
-
     def maps(self, loc: Tensor) -> Tensor:
         """The maps `(*, 2 C, H, W)` of images `(*, C, H, W)`, with the same scale everywhere."""
         return torch.cat([loc, torch.zeros_like(loc)], -3)
-
-    def extra_repr(self) -> str:
-        """The arguments in `repr`."""
-        return f"initial_scale={self.scale.initial}"

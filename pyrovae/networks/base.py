@@ -140,14 +140,10 @@ class ShortcutNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What `run` returns for inputs of `event_dim` dimensions."""
-        return self.run(x, self.event_dim)
-
-    def run(self, x: Tensor, event_dim: int) -> Tensor:
-        """The sum of layers and shortcut; the last `event_dim` dimensions of x are one input."""
-        h = apply_layers(self.layers, x, event_dim)
+        h = apply_layers(self.layers, x, self.event_dim)
         if self.shortcut is None:
             return h
-        return h + self.shortcut(x.flatten(-event_dim)).reshape(h.shape)
+        return h + self.shortcut(x.flatten(-self.event_dim)).reshape(h.shape)
 
     def check_start(self) -> None:
         """Raises `InputError` if it has no shortcut."""

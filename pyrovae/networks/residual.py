@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from pyrovae.distributions.constraints import at_least
 from pyrovae.networks.base import Decoder, Encoder, ImageShape, ShortcutNetwork
 from pyrovae.networks.blocks import ResidualBlock, activate, convolution
 from pyrovae.networks.trunks import Step, image_layers, latent_layers
@@ -123,6 +124,4 @@ class ResidualDecoder(ShortcutNetwork, Decoder):
 
 
 def _residual(width: int, blocks: int) -> list[nn.Module]:
-    if blocks < 1:
-        raise ValueError(f"blocks must be at least 1, got {blocks}")
-    return [ResidualBlock(width) for _ in range(blocks)]
+    return [ResidualBlock(width) for _ in range(at_least("blocks", blocks, 1))]

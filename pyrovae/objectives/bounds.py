@@ -14,6 +14,7 @@ from pyro.infer import ELBO
 from pyro.infer.enum import get_importance_trace
 from torch import Tensor
 
+from pyrovae.distributions.constraints import at_least
 from pyrovae.objectives.base import LossTerms, Objective
 from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.utils.arguments import Recorded
@@ -103,8 +104,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
     def __init__(
         self, num_particles: int = 1, vectorize_particles: bool = True, max_plate_nesting: int = 1
     ) -> None:
-        if num_particles < 1:
-            raise ValueError(f"num_particles must be at least 1, got {num_particles}")
+        at_least("num_particles", num_particles, 1)
         how = {"vectorize_particles": vectorize_particles, "max_plate_nesting": max_plate_nesting}
         super().__init__(num_particles=num_particles, **how)
 
@@ -268,7 +268,7 @@ class StickingTheLanding(PerImageELBO):
         return torch.cat([_path_rate(run) + run.distortion for run in runs]).mean(0).sum()
 
 
-class DReG(PerImageELBO):
+class DReG(IWAE):
     r"""Importance-weighted bound with doubly reparameterised gradients for the guide.
 
     $$\nabla_\phi L_K = \mathbb{E}\left[\sum_{k=1}^{K}
@@ -294,10 +294,6 @@ class DReG(PerImageELBO):
         Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives (Tucker et al.,
         2019), https://arxiv.org/abs/1810.04152
     """
-
-    def __init__(self, num_particles: int = 5, **kwargs: Any) -> None:
-        super().__init__(num_particles, **kwargs)
-        self.prefers_wide_guide = num_particles > 1
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -10,6 +9,7 @@ from pyro.distributions import Unit
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from pyrovae.distributions.constraints import not_negative
 from pyrovae.objectives.schedules import Constant, Progress, Schedule
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.sites import is_latent, is_observed
@@ -36,9 +36,7 @@ class Beta(Recorded):
     """
 
     def __init__(self, value: float = 1.0, schedule: Schedule | None = None) -> None:
-        if not (value >= 0 and math.isfinite(value)):
-            raise ValueError(f"value must be at least 0 and finite, got {value}")
-        self.value = value
+        self.value = not_negative("value", value)
         self.schedule = schedule or Constant()
 
     def __call__(self, progress: Progress) -> float:

@@ -10,18 +10,12 @@ import torch
 from pyro.distributions import Independent
 from torch import Tensor
 
-from pyrovae.distributions.constraints import positive
+from pyrovae.distributions.constraints import not_negative, positive
 from pyrovae.distributions.kl import divergence
 from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
 from pyrovae.objectives.schedules import Progress, Schedule, Warmup
 
 __all__ = ["GECO", "BetaTC", "Capacity", "FreeBits", "LayerFreeBits"]
-
-
-def _at_least_zero(name: str, value: float) -> float:
-    if not 0 <= value < float("inf"):
-        raise ValueError(f"{name} must be at least 0 and finite, got {value}")
-    return value
 
 
 def _mean(terms: list[Tensor]) -> Tensor:
@@ -50,7 +44,7 @@ class _Floored(PerImageELBO):
 
     def __init__(self, threshold: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.threshold = _at_least_zero("threshold", threshold)
+        self.threshold = not_negative("threshold", threshold)
 
     @abstractmethod
     def groups(self, latent: Latent) -> tuple[Tensor, float]:
@@ -179,7 +173,7 @@ class Capacity(PerImageELBO):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.capacity = _at_least_zero("capacity", capacity)
+        self.capacity = not_negative("capacity", capacity)
         self.gamma = positive("gamma", gamma)
         self.schedule = schedule or Warmup(0.5)
         self.state |= {"target": torch.tensor(float(capacity))}
@@ -301,7 +295,7 @@ class BetaTC(PerImageELBO):
     ) -> None:
         super().__init__(**kwargs)
         for name, value in (("alpha", alpha), ("beta", beta), ("gamma", gamma)):
-            _at_least_zero(name, value)
+            not_negative(name, value)
         self.weights = (alpha, beta, gamma)
         self.state |= {"num_images": torch.zeros(())}  # 0 means the size of the batch.
 

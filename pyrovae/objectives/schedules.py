@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
+from pyrovae.distributions.constraints import at_least
 from pyrovae.utils.arguments import Recorded
 
 __all__ = [
@@ -195,8 +196,7 @@ class Cyclical(Schedule):
     """
 
     def __init__(self, num_cycles: int = 4, rise: float = 0.5) -> None:
-        if num_cycles < 1:
-            raise ValueError(f"num_cycles must be at least 1, got {num_cycles}")
+        at_least("num_cycles", num_cycles, 1)
         if not 0 < rise <= 1:
             raise ValueError(f"rise must lie in (0, 1], got {rise}")
         self.num_cycles, self.rise = num_cycles, rise

@@ -142,12 +142,7 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
 
 
 def classify(
-    programs: ModelGuidePair,
-    split: Split,
-    engine: Engine,
-    *,
-    seed: int = 0,
-    draws: int = DRAWS,
+    programs: ModelGuidePair, split: Split, engine: Engine, *, seed: int = 0, draws: int = DRAWS
 ) -> Classified | None:
     r"""The predictions of a split; None if programs predict no attribute that is known here.
 

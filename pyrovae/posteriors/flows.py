@@ -12,7 +12,7 @@ from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
 from pyrovae.distributions import Transformed
-from pyrovae.distributions.constraints import bounded_log
+from pyrovae.distributions.constraints import at_least, bounded_log
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["HouseholderFlow", "InverseAutoregressiveFlow"]
@@ -54,9 +54,7 @@ class HouseholderFlow(LocationScale):
 
     def __init__(self, latent_dim: int = 128, num_reflections: int = 8) -> None:
         super().__init__(latent_dim)
-        if num_reflections < 1:
-            raise ValueError(f"num_reflections must be at least 1, got {num_reflections}")
-        self.num_reflections = num_reflections
+        self.num_reflections = at_least("num_reflections", num_reflections, 1)
         # Untrained networks return vectors close to zero, which have no direction.
         axes = torch.eye(latent_dim)[torch.arange(num_reflections) % latent_dim]
         self.register_buffer("axes", axes, persistent=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae import distributions
-from pyrovae.distributions.constraints import bounded_log
+from pyrovae.distributions.constraints import at_least, bounded_log
 from pyrovae.posteriors.base import LocationScale
 
 __all__ = ["DiagonalNormal", "FullRankNormal", "LowRankNormal"]
@@ -147,9 +147,7 @@ class LowRankNormal(LocationScale):
 
     def __init__(self, latent_dim: int = 128, rank: int = 4) -> None:
         super().__init__(latent_dim)
-        if rank < 1:
-            raise ValueError(f"rank must be at least 1, got {rank}")
-        self.rank = rank
+        self.rank = at_least("rank", rank, 1)
 
     @property
     def num_params(self) -> int:

@@ -15,7 +15,7 @@ from pyro.nn import DenseNN
 from torch import Tensor, nn
 
 from pyrovae.distributions import RationalSpline, Transformed
-from pyrovae.distributions.constraints import positive
+from pyrovae.distributions.constraints import at_least, positive
 from pyrovae.priors.base import Prior
 from pyrovae.utils.arguments import Recorded
 
@@ -136,8 +136,7 @@ class NeuralSpline(Flow):
         num_bins: int = 8,
         bound: float = 5.0,
     ) -> None:
-        if num_bins < 2:
-            raise ValueError(f"num_bins must be at least 2, got {num_bins}")
+        at_least("num_bins", num_bins, 2)
         super().__init__(dim, num_layers, hidden, [num_bins, num_bins, num_bins - 1, num_bins])
         self.num_bins, self.bound = num_bins, positive("bound", bound)
 

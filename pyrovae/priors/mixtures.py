@@ -11,17 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.distributions import Mixture
-from pyrovae.distributions.constraints import bounded_exp
+from pyrovae.distributions.constraints import at_least, bounded_exp
 from pyrovae.priors.base import Prior
 from pyrovae.utils.modes import evaluation_mode
 
 __all__ = ["GaussianMixture", "VampPrior"]
-
-
-def _check_components(num_components: int) -> int:
-    if num_components < 1:
-        raise ValueError(f"num_components must be at least 1, got {num_components}")
-    return num_components
 
 
 class GaussianMixture(Prior):
@@ -58,7 +52,7 @@ class GaussianMixture(Prior):
 
     def __init__(self, latent_dim: int = 128, num_components: int = 10) -> None:
         super().__init__(latent_dim)
-        self.num_components = _check_components(num_components)
+        self.num_components = at_least("num_components", num_components, 1)
         self.logits = nn.Parameter(torch.zeros(num_components))
         self.loc = nn.Parameter(0.5 * torch.randn(num_components, latent_dim))
         log_scale = torch.full((num_components, latent_dim), math.log(0.75) / 2)
@@ -120,7 +114,7 @@ class VampPrior(Prior):
         num_components: int = 500,
     ) -> None:
         super().__init__(latent_dim)
-        self.num_components = _check_components(num_components)
+        self.num_components = at_least("num_components", num_components, 1)
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise ValueError(f"image_shape must be (C, H, W), got {tuple(image_shape)}")
         self.raw_inputs = nn.Parameter(torch.randn(num_components, *image_shape))

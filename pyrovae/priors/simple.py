@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor
 
 from pyrovae import distributions
+from pyrovae.distributions.constraints import positive
 from pyrovae.priors.base import Prior
 
 __all__ = ["Laplace", "StandardNormal", "StudentT"]
@@ -104,9 +103,7 @@ class StudentT(_Elementwise):
 
     def __init__(self, latent_dim: int = 128, df: float = 5.0) -> None:
         super().__init__(latent_dim)
-        if not (df > 0 and math.isfinite(df)):
-            raise ValueError(f"df must be positive and finite, got {df}")
-        self.df = df
+        self.df = positive("df", df)
 
     def forward(self) -> dist.TorchDistribution:
         """The distribution p(z): batch shape `()`, event shape `(D,)`."""

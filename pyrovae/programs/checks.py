@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -83,69 +84,64 @@ def _wrong_site(vae: ModelGuidePair, x: Tensor, inputs: dict[str, Tensor]) -> st
         _masked(guide, model),
         _size(model, x),
     )
-    return next(filter(None, found), "")
+    return next(chain(*found), "")
 
 
-def _shared(guide: Any, count: int) -> str:
+def _shared(guide: Any, count: int) -> Iterator[str]:
     for name in latent_sites(guide):
         if guide.nodes[name]["fn"].batch_shape[-1:] != (count,):
-            return (
+            yield (
                 f"the latent site {name} has one value for all images; each latent site must lie "
                 "in the plate of the images; use a parameter for a value that images share"
             )
-    return ""
 
 
-def _plates(guide: Any, model: Any, count: int) -> str:
+def _plates(guide: Any, model: Any, count: int) -> Iterator[str]:
     for trace in (guide, model):
         for name in sample_sites(trace):
             shape = tuple(trace.nodes[name]["fn"].batch_shape)
             if math.prod(shape[:-1]) != 1:
-                return (
+                yield (
                     f"the site {name} has the batch shape {shape}, must be {(count,)}: only the "
                     "plate of the images is allowed; make other dimensions part of the event, as "
                     "in fn.to_event(1)"
                 )
-    return ""
 
 
-def _unknown(guide: Any, model: Any) -> str:
+def _unknown(guide: Any, model: Any) -> Iterator[str]:
     for name in latent_sites(guide):
         if name not in model:
             known = ", ".join(latent_sites(model)) or "none"
-            return (
+            yield (
                 f"the guide draws {name}, which is not a site of the model; the model's latent "
                 f"sites are {known}, and auxiliary sites are not allowed"
             )
-    return ""
 
 
-def _masked(guide: Any, model: Any) -> str:
+def _masked(guide: Any, model: Any) -> Iterator[str]:
     """Scores use the distributions of the sites, without messengers around them."""
     for trace in (guide, model):
         for name in sample_sites(trace):
             mask = trace.nodes[name]["mask"]
             if mask is not None and mask is not True:
-                return (
+                yield (
                     f"the site {name} lies within poutine.mask or has an obs_mask, which the "
                     "scores would ignore; mask its distribution, as in fn.mask(m), or use "
                     "--likelihood Masked for missing pixels"
                 )
-    return ""
 
 
-def _size(model: Any, x: Tensor) -> str:
+def _size(model: Any, x: Tensor) -> Iterator[str]:
     for name in observed_sites(model):
         site = model.nodes[name]
         found = site["fn"].event_shape
         # Densities would repeat a missing channel. Other observed sites have other shapes.
         if site["value"] is x and found != x.shape[1:]:
             wrong, right = ("x".join(map(str, shape)) for shape in (found, x.shape[1:]))
-            return (
+            yield (
                 f"the parts and the data do not fit together: the site {name} is {wrong}, and the "
                 f"images are {right}"
             )
-    return ""
 
 
 def check_all_train(vae: ModelGuidePair, known: Iterable[Tensor]) -> None:

@@ -98,10 +98,7 @@ class _Program(nn.Module):
     """A network and the distribution that its output gives, as a function that returns tensors."""
 
     def __init__(
-        self,
-        network: nn.Module,
-        family: nn.Module,
-        shown: Mapping[str, Callable[[Any], Tensor]],
+        self, network: nn.Module, family: nn.Module, shown: Mapping[str, Callable[[Any], Tensor]]
     ) -> None:
         super().__init__()
         self.network, self.family, self.shown = network, family, shown

@@ -355,11 +355,7 @@ class ModelGuidePair(Recorded, nn.Module):
 
     @torch.no_grad()
     def reconstruct(
-        self,
-        x: Tensor,
-        attributes: Given = None,
-        edited: Given = None,
-        sites: Sequence[str] = (),
+        self, x: Tensor, attributes: Given = None, edited: Given = None, sites: Sequence[str] = ()
     ) -> Tensor:
         """Images decoded from one draw of the guide: floats in [0, 1], of the shape of `x`.
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-if TYPE_CHECKING:
-    from pyrovae.posteriors import Posterior
-    from pyrovae.priors import Prior
+from pyrovae.posteriors import Posterior
+from pyrovae.priors import Prior
 
 __all__ = ["Parts"]
 

@@ -4,10 +4,4 @@ from pyrovae.runs.checkpoint import checksum, load_checkpoint, save_checkpoint
 from pyrovae.runs.directory import RunDirectory
 from pyrovae.runs.state import TrainingState
 
-__all__ = [
-    "RunDirectory",
-    "TrainingState",
-    "checksum",
-    "load_checkpoint",
-    "save_checkpoint",
-]
+__all__ = ["RunDirectory", "TrainingState", "checksum", "load_checkpoint", "save_checkpoint"]

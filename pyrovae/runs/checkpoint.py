@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pyrovae.runs.contents import checked_state
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 
 __all__ = ["checksum", "load_checkpoint", "save_checkpoint", "state_of"]
 
@@ -32,8 +32,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: dict[str, Any
     text = json.dumps(state, sort_keys=True)
     note = {"state": text, "sha256": checksum(whole, text)}
     data = save(whole, metadata={STATE_KEY: json.dumps(note)})
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    replace_file(path, data)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

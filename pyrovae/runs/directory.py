@@ -19,7 +19,7 @@ from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint, state_of
 from pyrovae.runs.contents import check_best
 from pyrovae.runs.own_code import OWN_PARTS, copy_own_code, names_own_classes
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 from pyrovae.utils.plain import from_yaml
 
 __all__ = ["OTHERS", "RunDirectory"]
@@ -80,10 +80,8 @@ class RunDirectory:
                 f"{self.root}: holds the weights of a run without its config.yaml; put that file "
                 "back, or choose another --run_dir (run in Python)"
             )
-        if self.config.exists() and self.config.read_text(errors="replace") not in (
-            "",
-            self.config_text,
-        ):
+        written = self.config.read_text("utf-8", "replace") if self.config.exists() else ""
+        if written not in ("", self.config_text):
             raise InputError(
                 f"{self.root}: holds a run already, with other options and without a checkpoint; "
                 "choose another --run_dir"
@@ -130,8 +128,7 @@ class RunDirectory:
             return
         self._began = self._began or not self.config.exists()
         copy_own_code(self.config_text, self.parts)
-        with replacing(self.config) as temporary:
-            temporary.write_text(self.config_text)
+        replace_file(self.config, self.config_text)
 
     def free(self) -> None:
         """Deletes the last checkpoint, and the options if this run wrote them first.
@@ -188,13 +185,10 @@ class RunDirectory:
         for path in self.last.parent.glob("best_epoch_*.safetensors"):
             if path not in keep:
                 path.unlink()
-        for place in (self.root, self.last.parent, *map(self._folder, PICTURES)):
+        for place in (self.root, self.last.parent, *(self.root / kind for kind in PICTURES)):
             for path in place.glob(".*.tmp"):
                 if TEMPORARY.fullmatch(path.name):
                     path.unlink()
-
-    def _folder(self, kind: str) -> Path:
-        return self.root / kind
 
     def weights(self, which: str = "best") -> dict[str, Tensor]:
         """Returns the weights of the best epoch by validation ELBO, or of the last epoch.

@@ -11,7 +11,7 @@ from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 from pyrovae.utils.plain import from_yaml
 
 __all__ = ["OWN_PARTS", "copy_own_code", "module_file", "names_own_classes", "place_in_own_code"]
@@ -39,8 +39,7 @@ def copy_own_code(config: str, folder: Path) -> None:
         inner = [*parts, "__init__.py"] if file.name == "__init__.py" else [*parts[:-1], file.name]
         target = folder.joinpath(*inner)
         if not target.is_file() or target.read_bytes() != file.read_bytes():
-            with replacing(target) as temporary:
-                temporary.write_bytes(file.read_bytes())
+            replace_file(target, file.read_bytes())
 
 
 def module_file(name: str) -> Path | None:

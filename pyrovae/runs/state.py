@@ -88,7 +88,9 @@ class TrainingState:
         A value that is not finite never is.
         """
         if math.isfinite(elbo):
-            self.best = sorted([*self.best, (elbo, self.epoch)], key=_worth, reverse=True)
+            self.best = sorted(
+                [*self.best, (elbo, self.epoch)], key=lambda ranked: ranked[0], reverse=True
+            )
             del self.best[NUM_BEST:]
         return self.epoch in [epoch for _, epoch in self.best]
 
@@ -122,7 +124,3 @@ class TrainingState:
             "rounding from those of an uninterrupted run; "
             f"OMP_NUM_THREADS={before} makes them equal"
         )
-
-
-def _worth(ranked: tuple[float, int]) -> float:
-    return ranked[0]

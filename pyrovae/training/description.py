@@ -31,14 +31,7 @@ __all__ = ["Description", "options_of"]
 
 #: What may differ in a resumed run: options that do not change its weights, and an argument that
 #: Pyro's objectives store with another value than the given one.
-FREE = (
-    "engine",
-    "callbacks",
-    "loggers",
-    "init_from",
-    "trainer.epochs",
-    "objective.jit_options",
-)
+FREE = ("engine", "callbacks", "loggers", "init_from", "trainer.epochs", "objective.jit_options")
 #: Options that a run keeps where a resumed run from Python has none.
 KEPT = ("callbacks", "loggers", "init_from")
 #: Arguments of data sets for the place of the images. The images themselves are checked anyway.

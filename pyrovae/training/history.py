@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 
 import pandas
 
 from pyrovae.runs.state import TrainingState
-from pyrovae.training.rows import as_csv
+from pyrovae.training.rows import COLUMNS
 
 __all__ = ["History"]
 
@@ -33,9 +31,8 @@ class History(pandas.DataFrame):
             rows: the cells of each epoch, by column.
             state: the state of the run.
         """
-        table = csv.DictReader(io.StringIO(as_csv(rows)))
-        cells = [{name: _number(cell) for name, cell in row.items()} for row in table]
-        found = cls(cells, columns=list(table.fieldnames or ()))
+        cells = [{name: _number(cell) for name, cell in row.items()} for row in rows]
+        found = cls(cells, columns=None if rows else COLUMNS)
         found.state = state
         return found
 

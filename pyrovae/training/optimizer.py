@@ -44,9 +44,11 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
         self.factory = factory
         self.clip_norm = clip_norm
-        self.torch_optimizer: torch.optim.Optimizer | None = None
+        #: None until the first parameters are known.
+        self.torch_optimizer: Any = None
         self._factor = 1.0
-        self._started = False
+        #: Whether a first step was taken, so that the state of the optimiser exists.
+        self.started = False
         self._known: set[Tensor] = set()
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
@@ -65,16 +67,16 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             finite: of shape `()`; 0 skips the update.
         """
         self.register(params)
-        optimizer: Any = self.torch_optimizer
+        optimizer = self.torch_optimizer
         # The first update is not skipped on the device: SGD would keep uninitialised momentum.
-        if self._started and getattr(optimizer, "_step_supports_amp_scaling", False):
+        if self.started and getattr(optimizer, "_step_supports_amp_scaling", False):
             optimizer.found_inf = 1 - finite.float()  # The flag of mixed-precision scaling.
             optimizer.step()
-        elif finite and self._started:
+        elif finite and self.started:
             optimizer.step()
         elif finite:
             _first_step(optimizer)
-            self._started = True
+            self.started = True
 
     def register(self, params: Iterable[Tensor]) -> None:
         """Adds new parameters to the optimiser, sorted by name."""
@@ -98,12 +100,10 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
 
     def parameters(self) -> list[Tensor]:
         """All parameters, in the order of the saved state."""
-        assert self.torch_optimizer is not None
         return [p for group in self.torch_optimizer.param_groups for p in group["params"]]
 
     def scale_learning_rate(self, factor: float) -> float:
         """Sets the learning rate to `factor` times the initial one; returns the first group's."""
-        assert self.torch_optimizer is not None
         if factor == self._factor:
             return self._base_rates[0] * factor
         self._factor = factor
@@ -114,18 +114,13 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
                 group["lr"] = rate * factor
         return self._base_rates[0] * factor
 
-    @property
-    def started(self) -> bool:
-        """Whether a first step was taken, so that the state of the optimiser exists."""
-        return self._started
-
     def make_capturable(self) -> bool:
         """Moves the learning rates to tensors on the device, so that a step can be recorded.
 
         Returns:
             Whether the optimiser supports recording, which only fused optimisers do.
         """
-        optimizer: Any = self.torch_optimizer
+        optimizer = self.torch_optimizer
         fused = bool(getattr(optimizer, "_step_supports_amp_scaling", False))
         for group in optimizer.param_groups if fused else ():
             device = group["params"][0].device
@@ -140,7 +135,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
         Raises:
             NotImplementedError: if one of them is not a tensor, or does not exist yet.
         """
-        optimizer: Any = self.torch_optimizer
+        optimizer = self.torch_optimizer
         if any("capturable" not in group for group in optimizer.param_groups):
             raise NotImplementedError(f"{type(optimizer).__name__} has no capturable form")
         states = [optimizer.state.get(p, {}) for p in self.parameters()]
@@ -160,7 +155,7 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
             live: stand-ins of `live_tensors`.
             finite: of shape `()`; 0 skips the update.
         """
-        optimizer: Any = self.torch_optimizer
+        optimizer = self.torch_optimizer
         rest, left = iter(live), iter(leaves)
         groups = [
             {**group, "lr": next(rest), "params": [next(left) for _ in group["params"]]}
@@ -183,7 +178,6 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
 
     def state_tensors(self) -> dict[str, Tensor]:
         """The state as tensors named `POSITION.KEY`, the position being that of the parameter."""
-        assert self.torch_optimizer is not None
         return {
             f"{i}.{key}": torch.as_tensor(value)
             for i, p in enumerate(self.parameters())
@@ -193,19 +187,17 @@ class GroupedOptimizer(pyro.optim.PyroOptim):
 
     def load_state_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Restores the result of `state_tensors`; the parameters must be registered before."""
-        assert self.torch_optimizer is not None
         packed = self.torch_optimizer.state_dict() | {"state": {}}
         for name, value in tensors.items():
             position, key = name.split(".", 1)
             packed["state"].setdefault(int(position), {})[key] = value
         # `load_state_dict` converts each quantity to the dtype and device that it needs.
         self.torch_optimizer.load_state_dict(packed)
-        self._started = bool(tensors)
+        self.started = bool(tensors)
         self.lay_out()
 
     def lay_out(self) -> None:
         """Gives the state the memory layout of the parameters, which may have changed."""
-        assert self.torch_optimizer is not None
         for p, state in self.torch_optimizer.state.items():
             for key, value in state.items():
                 # Fused updates require the same memory layout for a parameter and its state.

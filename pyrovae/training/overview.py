@@ -16,18 +16,11 @@ from pyrovae.runs import RunDirectory
 from pyrovae.training.loggers.base import Config
 from pyrovae.training.rows import read_rows
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
 from pyrovae.utils.plain import flat, spelled
-from pyrovae.utils.plotting import (
-    LABEL,
-    SMALL,
-    canvas,
-    name_axes,
-    short_ticks,
-    without_outliers,
-)
+from pyrovae.utils.plotting import LABEL, SMALL, canvas, name_axes, short_ticks, without_outliers
 
 if TYPE_CHECKING:
     import jinja2
@@ -82,8 +75,7 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     content = io.BytesIO()
     figure.set_dpi(DPI)
     FigureCanvasAgg(figure).print_png(content)  # `savefig` draws twice, for the layout.
-    with replacing(run.curve) as temporary:
-        temporary.write_bytes(content.getvalue())
+    replace_file(run.curve, content.getvalue())
 
 
 def draw_elbo(axes: Axes, rows: Rows) -> None:
@@ -123,7 +115,8 @@ def _least(found: Sequence[np.ndarray]) -> float:
     epoch.
     """
     later = _later(found)
-    ends = [float(pick) for own in found for pick in _best_and_last(own[np.isfinite(own)])]
+    finite = [own[np.isfinite(own)] for own in found]
+    ends = [float(end) for own in finite if len(own) for end in (own.max(), own[-1])]
     low = [without_outliers(later, HIDDEN, FAR)[0]] if len(later) else []
     return min([*low, *ends], default=math.nan)
 
@@ -132,11 +125,6 @@ def _later(found: Sequence[np.ndarray]) -> np.ndarray:
     """The finite values after the first epochs."""
     later = np.concatenate([own[int(HIDDEN * len(own)) :] for own in found])
     return later[np.isfinite(later)]
-
-
-def _best_and_last(values: np.ndarray) -> Iterator[float]:
-    if len(values):
-        yield from (values.max(), values[-1])
 
 
 def _limit(axes: Axes, found: Sequence[np.ndarray], low: float = -math.inf) -> None:
@@ -181,8 +169,7 @@ def write_index(run: RunDirectory, rows: Rows) -> None:
         links=list(_links(run.root)),
         settings=_settings(run),
     )
-    with replacing(run.index) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    replace_file(run.index, text)
 
 
 def refresh_index(root: str | Path) -> None:

@@ -10,8 +10,6 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from pyrovae.posterior.validation import Validation
 from pyrovae.runs.state import TrainingState
 from pyrovae.utils.errors import InputError
@@ -70,27 +68,13 @@ class EpochRow:
     own: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls,
-        state: TrainingState,
-        found: Validation,
-        memory: tuple[float | None, float | None],
-        *,
-        learning_rate: float,
-        beta: float,
-        noise_scale: Tensor | None,
-        objective: dict[str, float],
-    ) -> EpochRow:
+    def of(cls, state: TrainingState, found: Validation, **measured: Any) -> EpochRow:
         """The row of an epoch that has just ended.
 
         Args:
             state: the state of the run, with the sums over the steps of this epoch.
             found: the scores and measurements of the validation split.
-            memory: the values of `memory_gb` and `device_memory_gb`.
-            learning_rate: the learning rate of the last step.
-            beta: beta in the last step.
-            noise_scale: the learned scale of the likelihood; None if it has none.
-            objective: scalars of the objective.
+            **measured: the other fields, such as the learning rate and beta of the last step.
         """
         scores = found.scores
         return cls(
@@ -98,8 +82,6 @@ class EpochRow:
             step=state.step,
             seconds=state.seconds,
             images_per_second=state.batch * state.images_per_step / state.epoch_seconds,
-            learning_rate=learning_rate,
-            beta=beta,
             train_loss=state.mean(state.loss),
             train_elbo=state.mean(state.elbo),
             train_rate=state.mean(state.rate),
@@ -109,14 +91,11 @@ class EpochRow:
             val_bits_per_dim=scores.bits_per_dim,
             skipped_steps=state.skipped,
             active_units=found.active_units,
-            noise_scale=None if noise_scale is None else float(noise_scale.detach()),
             gradient_norm=state.mean(state.norm),
             val_psnr=found.psnr,
-            memory_gb=memory[0],
-            device_memory_gb=memory[1],
-            objective=objective,
             val_rates=scores.rates,
             classes=found.classes,
+            **measured,
         )
 
     def columns(self) -> dict[str, float | None]:

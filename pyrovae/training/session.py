@@ -6,6 +6,7 @@ import copy
 import time
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyro
@@ -88,19 +89,17 @@ class Session:
 
     def training_batches(self, rows: np.ndarray | None) -> Batches:
         """This process's batches of the training split; their images on the GPU if they fit."""
-        batches = Batches(
-            self.lessons,
-            self.trainer.batch_size,
-            seed=self.trainer.seed,
-            flip=self.data.flip,
-            device=self.engine.device,
-            attributes=self.vae.attributes + self.vae.optional,
-            part=(self.group.rank, self.group.size),
-            augment=self.data.augment,
-            rows=rows,
-        )
+        part = self.group.rank, self.group.size
+        changes: dict[str, Any] = {"flip": self.data.flip, "augment": self.data.augment}
+        batches = self.batches_of(seed=self.trainer.seed, part=part, rows=rows, **changes)
         batches.images = self.engine.fetch(batches.images)
         return batches
+
+    def batches_of(self, **how: Any) -> Batches:
+        """Batches of what the programs learn from, with the attributes that they take."""
+        attributes, device = self.vae.attributes + self.vae.optional, self.engine.device
+        size = self.trainer.batch_size
+        return Batches(self.lessons, size, device=device, attributes=attributes, **how)
 
     def observe(self, images: Tensor) -> Tensor:
         """Maps images to observations; runs from before dequantised training add no noise."""
@@ -124,7 +123,7 @@ class Session:
         self.vae.check_objective(self.objective.innermost())
         if not any(p.requires_grad for p in self.vae.parameters()):
             raise InputError("nothing is left to train: only frozen parts have parameters")
-        self.run_first_batch(self.lessons)
+        self.run_first_batch()
         try:
             self.optimizer.register(p for _, p in pyro.get_param_store().named_parameters())
         except (ValueError, TypeError) as error:
@@ -133,17 +132,9 @@ class Session:
         self.engine.lay_out(self.vae)
         self.optimizer.lay_out()
 
-    def run_first_batch(self, split: Split) -> None:
+    def run_first_batch(self) -> None:
         """Runs the programs on one batch with Pyro's validation, which registers parameters."""
-        first = Batches(
-            split,
-            self.trainer.batch_size,
-            seed=0,
-            shuffle=False,
-            device=self.engine.device,
-            attributes=self.vae.attributes + self.vae.optional,
-        )
-        images, attributes = next(first.labelled(0))
+        images, attributes = next(self.batches_of(seed=0, shuffle=False).labelled(0))
         training_mode(self.vae)
         inputs = self.vae.inputs(attributes)
         with watched_hooks(dict(self.vae.named_modules())) as self.idle_hooks:
@@ -346,16 +337,10 @@ class Session:
         state.check_epoch()
         last = replace(now, step=now.step - 1)
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
-        found, memory = self.group.from_main(lambda: (self.validate(), self.memory()))
-        row = EpochRow.of(
-            state,
-            found,
-            memory,
-            learning_rate=self.optimizer.scale_learning_rate(self.recipe.schedule(last)),
-            beta=self.recipe.beta(last),
-            noise_scale=self.vae.likelihood.noise_scale(),
-            objective=self.objective.numbers(),
-        )
+        found, measured = self.group.from_main(lambda: (self.validate(), self.measured()))
+        rate = self.optimizer.scale_learning_rate(self.recipe.schedule(last))
+        beta = self.recipe.beta(last)
+        row = EpochRow.of(state, found, learning_rate=rate, beta=beta, **measured)
         settled = row.beta == self.recipe.beta(replace(now, step=now.total - 1))
         about = self.vae, self.val_split, self.engine, settled
         vectors = {} if found.kl is None else {"kl_per_dimension": found.kl}
@@ -379,11 +364,16 @@ class Session:
         self.excused = self.excused or found.reason
         return found
 
-    def memory(self) -> tuple[float | None, float | None]:
+    def measured(self) -> dict[str, Any]:
         """The peak memory of this process and of its GPU, in 10^9 bytes."""
-        found = peak_resident_bytes(), peak_device_bytes(self.engine.device)
-        first, second = (None if own is None else own / 1e9 for own in found)
-        return first, second
+        device = peak_device_bytes(self.engine.device)
+        memory = {"memory_gb": peak_resident_bytes(), "device_memory_gb": device}
+        noise = self.vae.likelihood.noise_scale()
+        return {
+            **{name: None if own is None else own / 1e9 for name, own in memory.items()},
+            "noise_scale": None if noise is None else float(noise.detach()),
+            "objective": self.objective.numbers(),
+        }
 
     def reason_to_stop(self) -> str:
         """Why the run ends before its last epoch; "" if it continues."""

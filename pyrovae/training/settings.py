@@ -24,19 +24,16 @@ class Settings(Recorded):
         restore_best: bool = False,
         ema: float | None = None,
     ) -> None:
-        whole = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
         limits = {"patience": patience, "max_skipped": max_skipped}
-        for name, number in {**whole, **limits}.items():
-            if not isinstance(number, Integral) and (number is not None or name in whole):
+        counts = {"epochs": epochs, "batch_size": batch_size, **limits}
+        for name, number in {**counts, "seed": seed}.items():
+            if not isinstance(number, Integral) and (number is not None or name not in limits):
                 raise TypeError(f"{name} must be an integer, got {number!r}")
-        for name, value in (("epochs", epochs), ("batch_size", batch_size)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name, number in counts.items():
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, got {number}")
         if not 0 <= seed < 2**63:
             raise ValueError(f"seed must be from 0 to 2**63 - 1, got {seed}")
-        for name, limit in limits.items():
-            if limit is not None and limit < 1:
-                raise ValueError(f"{name} must be at least 1, got {limit}")
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"clip_norm must be positive or null, got {clip_norm}")
         if ema is not None and not 0 < ema < 1:

@@ -10,11 +10,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.data.feed import Feed
-from pyrovae.training.compiling import (
-    CompiledStep,
-    compile_gradients,
-    compiler_silenced,
-)
+from pyrovae.training.compiling import CompiledStep, compile_gradients, compiler_silenced
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.python_state import check_hooks, parts_of
 from pyrovae.training.recording import NotRecordable, Recorded, Recorder, Work

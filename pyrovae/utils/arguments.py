@@ -172,15 +172,8 @@ class Writer:
         known = isinstance(value, Recorded) or f"{cls.__module__}.".startswith(_FOREIGN)
         if inspect.isroutine(value) or not known:
             return self._give_up(where, f"{_kind(value)} cannot be written down")
-        signature = inspect.signature(cls)
-        parameters = list(signature.parameters.values())
-        if isinstance(value, Recorded):
-            given = self.given(value)
-        else:
-            given = {
-                name: own for name, own in vars(value).items() if name in signature.parameters
-            }
-        return self._spec(cls, parameters, given, where, leave_out)
+        given = self.given(value) if isinstance(value, Recorded) else vars(value)
+        return self._spec(cls, inspect.signature(cls).parameters.values(), given, where, leave_out)
 
     def _spec(
         self,

@@ -20,6 +20,7 @@ __all__ = [
     "check_new",
     "check_writable",
     "new_folder",
+    "replace_file",
     "replacing",
     "sweep",
     "temporary_for",
@@ -66,6 +67,12 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def replace_file(path: Path, content: bytes | str) -> None:
+    """Replaces a file by one with this content, at once; see `replacing`. Texts are UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
 def check_writable(folder: Path, hint: str = "") -> None:
     """Raises `InputError` unless files can be written into a folder, which is made.
 
@@ -96,9 +103,7 @@ def write_between(path: Path, marks: tuple[str, str], content: str) -> None:
     if text.count(begin) != 1 or text.count(end) != 1:
         raise InputError(f"{path}: needs the lines {begin.strip()} and {end.strip()}, once each")
     before, rest = text.split(begin)
-    with replacing(path) as temporary:
-        written = f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}"
-        temporary.write_text(written, encoding="utf-8")
+    replace_file(path, f"{before}{begin}\n{content}\n{end}{rest.split(end)[1]}")
 
 
 def check_new(path: Path) -> None:

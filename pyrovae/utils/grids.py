@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -213,5 +213,4 @@ def to_pillow(sheet: Tensor) -> Image:
 
 def save_png(sheet: Tensor, path: Path) -> None:
     """Writes a uint8 picture `(C, H, W)`, C being 1 or 3, to a PNG file."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(png(sheet))
+    replace_file(path, png(sheet))

@@ -5,29 +5,6 @@ Most are of Okabe and Ito's palette, which colour-blind readers can tell apart.
 
 from __future__ import annotations
 
-__all__ = [
-    "CATEGORIES",
-    "DATA",
-    "DIVERGING",
-    "EXACT",
-    "FULL_RANK",
-    "GREY_LEVELS",
-    "GRID",
-    "GUIDE",
-    "GUIDE_LIGHT",
-    "HEAT",
-    "INK",
-    "NEUTRAL",
-    "PALE",
-    "PAPER",
-    "PRIOR",
-    "SEQUENTIAL",
-    "SHARES",
-    "SHOWN",
-    "SOFT",
-    "WARNING",
-]
-
 #: The prior, and images that are decoded from its draws.
 PRIOR = "#d55e00"
 #: The guide: encodings, posterior draws, the aggregate posterior, reconstructions.

@@ -374,14 +374,14 @@ def test_results_are_written_beside_a_run_that_cannot_be_written(
     root, out = tiny_run(), tmp_path / "own"
     (root / "index.html").write_text("as it was")
     before = set(root.rglob("*"))
-    written = overview.replacing
+    written = overview.replace_file
 
-    def read_only(path: Path) -> Any:
+    def read_only(path: Path, content: str) -> None:
         if path.is_relative_to(root):
             raise OSError(errno.EROFS, "Read-only file system")
-        return written(path)
+        written(path, content)
 
-    monkeypatch.setattr(overview, "replacing", read_only)
+    monkeypatch.setattr(overview, "replace_file", read_only)
     command = [str(root), f"--out={out}", "--sections", "elbo"]
     assert run("evaluate", command, monkeypatch) == 0
     assert (out / "evaluation.json").exists() and (out / "evaluation_images.csv").exists()

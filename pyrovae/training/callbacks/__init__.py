@@ -5,8 +5,7 @@ from pyrovae.training.callbacks.base import *
 from pyrovae.training.callbacks.base import Callback
 from pyrovae.training.callbacks.console import *
 from pyrovae.training.callbacks.feeding import *
-from pyrovae.training.callbacks.page import *
-from pyrovae.training.callbacks.pictures import *
+from pyrovae.training.callbacks.files import *
 from pyrovae.utils.discovery import exports
 
 __all__ = exports(__name__, Callback)

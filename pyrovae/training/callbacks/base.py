@@ -11,8 +11,9 @@ from functools import cached_property
 import numpy as np
 from torch import Tensor
 
-from pyrovae.data import Batches, Split
+from pyrovae.data import Split
 from pyrovae.engine import Engine
+from pyrovae.posterior.passes import in_order
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.training.rows import EpochRow
@@ -80,14 +81,7 @@ class Epoch:
     @cached_property
     def pictures(self) -> dict[str, Tensor]:
         """Pages of samples and reconstructions, uint8 `(C, H, W)`; computed once per epoch."""
-        first = Batches(
-            self.split,
-            NUM_PICTURES // 2,
-            seed=0,
-            shuffle=False,
-            device=self.engine.device,
-            attributes=self.programs.attributes,
-        )
+        first = in_order(self.programs, self.split, self.engine, NUM_PICTURES // 2)
         some, attributes = next(first.labelled(0))
         many = attributes.repeat(-(-NUM_PICTURES // len(some)), 1)[:NUM_PICTURES]
         # The same latents and noise in every epoch, so that epochs can be compared.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.data import spread
+from pyrovae.distributions.constraints import at_least
 from pyrovae.distributions.ppca import LinearModel, fit_ppca
+from pyrovae.likelihoods import Likelihood
 from pyrovae.networks.base import LinearStart
+from pyrovae.posteriors import Posterior
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, cannot_start
@@ -104,9 +107,7 @@ class ProbabilisticPCA(Start):
     only_new = True
 
     def __init__(self, num_images: int = 5000, otherwise: Start | None = None) -> None:
-        if num_images < 2:
-            raise ValueError(f"num_images must be at least 2, got {num_images}")
-        self.num_images, self.otherwise = num_images, otherwise
+        self.num_images, self.otherwise = at_least("num_images", num_images, 2), otherwise
 
     @torch.no_grad()
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
@@ -121,7 +122,7 @@ class ProbabilisticPCA(Start):
             if x.isnan().any():
                 raise InputError("ProbabilisticPCA needs whole images, and pixels are missing")
             device = _fitting_device(vae.parameters())
-            model = _fitted(x.flatten(1), parts.latent_dim, device)
+            model = _fitted(x.flatten(1), parts.posterior.latent_dim, device)
         except InputError as error:
             if self.otherwise is None:
                 hint = "use RandomStart instead (--start RandomStart)"
@@ -150,18 +151,16 @@ def _fitted(x: Tensor, latent_dim: int, device: torch.device) -> LinearModel:
 
 @dataclass(frozen=True)
 class _Parts:
-    """The methods of the parts of a VAE that set a linear model."""
+    """The parts of a VAE that a linear model sets."""
 
-    start_encoder: Callable[[Tensor, Tensor], None]
-    start_decoder: Callable[[Tensor, Tensor], None]
-    features: Callable[[Tensor, Tensor], Tensor]
-    start_scale: Callable[[float], float]
-    maps: Callable[[Tensor], Tensor]
-    latent_dim: int
+    encoder: LinearStart
+    decoder: LinearStart
+    posterior: Posterior
+    likelihood: Likelihood
 
     @classmethod
     def of(cls, vae: ModelGuidePair) -> _Parts:
-        """The methods of a VAE's parts; raises `InputError` if a part does not support them."""
+        """The parts of a VAE; raises `InputError` if one of them cannot be set."""
         found = vae.linear_parts()
         if found is None:
             raise cannot_start(vae.guide, "the guide is not made of one encoder and one posterior")
@@ -169,48 +168,41 @@ class _Parts:
             raise cannot_start(
                 found.prior, "it is a mixture of the guide's posteriors, which start too narrow"
             )
-        start_encoder, start_decoder = (_linear(n) for n in (found.encoder, found.decoder))
-        posterior, likelihood = found.posterior, vae.likelihood
-        one = torch.ones(1, posterior.latent_dim)
-        posterior.features(one, one)
+        encoder, decoder = (_linear(network) for network in (found.encoder, found.decoder))
+        one = torch.ones(1, found.posterior.latent_dim)
+        found.posterior.features(one, one)
         # On a copy: nothing may change before all parts are known to support it.
-        copy.deepcopy(likelihood).start_at(1.0)
-        return cls(
-            start_encoder,
-            start_decoder,
-            posterior.features,
-            likelihood.start_at,
-            likelihood.maps,
-            posterior.latent_dim,
-        )
+        copy.deepcopy(vae.likelihood).start_at(1.0)
+        return cls(encoder, decoder, found.posterior, vae.likelihood)
 
     def become(self, model: LinearModel, shape: Sequence[int]) -> None:
         """Sets the parts to a linear model of images of this shape."""
-        variance = self.start_scale(model.noise_variance**0.5) ** 2
+        variance = self.likelihood.start_at(model.noise_variance**0.5) ** 2
         eigenvalues = model.eigenvalues.clamp(min=variance)
         weight = model.basis * (eigenvalues - variance).sqrt()
-        self.start_decoder(*self._of_maps(weight, model.mean, shape))
+        self.decoder.start_linear(*self._of_maps(weight, model.mean, shape))
         # `features` is linear in loc, so the differences are the columns of a linear map.
         scale = (variance / eigenvalues).sqrt()
         to_loc = (weight / eigenvalues).T
-        zero = self.features(torch.zeros_like(scale), scale)
-        columns = self.features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
-        self.start_encoder(columns.T, self.features(-to_loc @ model.mean, scale))
+        features = self.posterior.features
+        zero = features(torch.zeros_like(scale), scale)
+        columns = features(to_loc.T, scale.expand(len(model.mean), -1)) - zero
+        self.encoder.start_linear(columns.T, features(-to_loc @ model.mean, scale))
 
     def _of_maps(
         self, weight: Tensor, mean: Tensor, shape: Sequence[int]
     ) -> tuple[Tensor, Tensor]:
         """Weight and bias of the linear function from latents to maps, from those to locations."""
         columns, zero, bias = (
-            self.maps(images.unflatten(-1, shape)).flatten(-3)
+            self.likelihood.maps(images.unflatten(-1, shape)).flatten(-3)
             for images in (weight.T, torch.zeros_like(mean), mean)
         )
         return (columns - zero).T, bias
 
 
-def _linear(network: nn.Module) -> Callable[[Tensor, Tensor], None]:
-    """Returns the network's `start_linear`; raises `InputError` if it does not support it."""
+def _linear(network: nn.Module) -> LinearStart:
+    """Returns the network; raises `InputError` if it has no linear form."""
     if not isinstance(network, LinearStart):
         raise cannot_start(network, "it has no linear form")
     network.check_start()
-    return network.start_linear
+    return network

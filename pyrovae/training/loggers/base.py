@@ -6,10 +6,9 @@ import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import Tensor
 
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.arguments import Recorded
@@ -19,6 +18,8 @@ from pyrovae.utils.plain import flat
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+    from pyrovae.training.callbacks.base import Epoch
 
 __all__ = ["Config", "Images", "Logger", "Numbers", "ProjectLogger", "imported"]
 
@@ -75,9 +76,7 @@ class Numbers(dict[str, float]):
     """
 
     def __init__(
-        self,
-        numbers: Mapping[str, float | None],
-        vectors: Mapping[str, np.ndarray] | None = None,
+        self, numbers: Mapping[str, float | None], vectors: Mapping[str, np.ndarray] | None = None
     ) -> None:
         defined = {name: own for name, own in numbers.items() if own is not None}
         super().__init__({name: own for name, own in defined.items() if name != "step"})
@@ -92,7 +91,7 @@ class Images(Mapping[str, "Image"]):
             `files`, such as an `Epoch`.
     """
 
-    def __init__(self, drawn: _Drawn) -> None:
+    def __init__(self, drawn: Epoch) -> None:
         self._drawn = drawn
 
     @property
@@ -108,14 +107,6 @@ class Images(Mapping[str, "Image"]):
 
     def __len__(self) -> int:
         return len(self._drawn.pictures)
-
-
-class _Drawn(Protocol):
-    @property
-    def pictures(self) -> dict[str, Tensor]: ...
-
-    @property
-    def files(self) -> dict[str, bytes]: ...
 
 
 class Logger(Recorded, ABC):

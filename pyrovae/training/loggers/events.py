@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -104,15 +103,11 @@ class EventFile:
 
     def _write(self, **event: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event  # type: ignore[import-untyped]
-        from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import (  # type: ignore[import-untyped]
-            masked_crc32c,
-        )
+        from tensorboard.summary.writer.record_writer import RecordWriter  # type: ignore[import-untyped]
 
         data = Event(wall_time=time.time(), **event).SerializeToString()
-        size = struct.pack("<Q", len(data))
-        sums = (struct.pack("<I", masked_crc32c(part)) for part in (size, data))
         try:
-            self._file.write(size + next(sums) + data + next(sums))
+            RecordWriter(self._file).write(data)
         except OSError as error:
             self.close()
             raise OSError(error.errno, error.strerror, str(self.path)) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyrovae.runs import RunDirectory
 from pyrovae.training.loggers.base import Config, Images, Logger, Numbers
 from pyrovae.training.rows import as_csv, as_text, rows_until
-from pyrovae.utils.files import replacing
+from pyrovae.utils.files import replace_file
 
 __all__ = ["CSVLogger"]
 
@@ -30,8 +30,7 @@ class CSVLogger(Logger):
         """Rewrites the file with one more row."""
         self._rows.append(as_text({**numbers, "step": step}))
         if self._run is not None:
-            with replacing(self._run.metrics) as temporary:
-                temporary.write_text(as_csv(self._rows), newline="")
+            replace_file(self._run.metrics, as_csv(self._rows))
 
     def finish(self, status: str) -> None:
         """Does nothing: the file is complete after each epoch."""
