@@ -50,13 +50,17 @@ class TrainingState:
         self.batch = self.skipped = self.finite = 0
         self.loss = self.elbo = self.rate = self.norm = self.epoch_seconds = 0.0
 
-    def regroup(self, images_per_step: int) -> None:
+    def regroup(self, images_per_step: int, steps: int) -> None:
         """Converts the position in the epoch to steps of another size.
 
         No image is seen twice: images of an incomplete step wait for the next epoch.
+
+        Args:
+            images_per_step: the new size of a step.
+            steps: how many of these an epoch has. Programs that repeat images with labels have
+                more than the number of images gives.
         """
-        done = -(-self.batch * self.images_per_step // images_per_step)
-        done = min(done, max(1, self.num_images // images_per_step))
+        done = min(steps, -(-self.batch * self.images_per_step // images_per_step))
         self.step, self.batch = self.step + done - self.batch, done
         self.images_per_step = images_per_step
 

@@ -144,11 +144,12 @@ class Saved:
                 )
             check_best(path, load_checkpoint(path)[1], state)
 
-    def load(self, held: ExitStack) -> list[str]:
+    def load(self, held: ExitStack, steps: int) -> list[str]:
         """Restores the checkpoint; the number of processes may differ from that of the run.
 
         Args:
             held: holds the lock of the run directory.
+            steps: the steps per epoch with these processes.
 
         Returns:
             Lines for the log on differences from the interrupted run.
@@ -166,13 +167,13 @@ class Saved:
             reason = shorten(str(error), 200, placeholder=" ...")
             raise InputError(f"{misfit}: {reason}") from error
         self.svi.objective.state.update(groups["objective"])
-        lines = list(self._restore(state))
+        lines = list(self._restore(state, steps))
         self._load_generators(groups["random"])
         if self.run is not None:
             self.run.tidy([epoch for _, epoch in self.state.best])
         return lines
 
-    def _restore(self, state: dict[str, Any]) -> Iterator[str]:
+    def _restore(self, state: dict[str, Any], steps: int) -> Iterator[str]:
         """Restores the progress; yields lines on differences from the interrupted run."""
         per_step, threads = self.state.images_per_step, self.state.num_threads
         state.setdefault("norm", math.nan if state["batch"] else 0.0)  # Older versions kept none.
@@ -180,7 +181,7 @@ class Saved:
         if not dequantised and self.programs.likelihood.grey_levels == 256:
             yield WITHOUT_NOISE
         self.state.__dict__.update(state, best=[tuple(pair) for pair in state["best"]])
-        self.state.regroup(per_step)
+        self.state.regroup(per_step, steps)
         if line := self.state.change_threads(threads):
             yield line
 

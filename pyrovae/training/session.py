@@ -153,13 +153,16 @@ class Session:
                 status = "interrupted"
                 raise
             finally:
+                if status != "finished":  # A notebook goes on with the weights that it validated.
+                    self.average.keep()
                 self.callbacks.end(status)
         return self.state
 
     def begin(self, resume: bool) -> None:
         """Loads the checkpoint or initialises the parameters; starts callbacks, chooses steps."""
         if resume:
-            lines = [*self.saved.load(self.held), self.state.about(self.trainer.epochs)]
+            lines = self.saved.load(self.held, len(self.batches))
+            lines.append(self.state.about(self.trainer.epochs))
             rate = self.optimizer.scale_learning_rate(1.0)
             lines += self.recipe.lengthened(self.state.epochs, self.progress(), rate)
             for line in lines:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -29,6 +31,8 @@ from pyrovae.programs.few_labels import FewLabels
 from pyrovae.runs import RunDirectory
 from pyrovae.training import compiling
 from tests.support.classes import CPU, SHAPE, both, small, squares
+from tests.support.small import same_weights
+from tests.support.steps import at_step
 
 pytestmark = pytest.mark.usefixtures("without_pages")
 
@@ -68,6 +72,29 @@ def test_the_last_lines_of_training_have_the_error(
     assert said[2] == f"  label: {classify(vae, data.split('test'), CPU)}"
     # The baseline has as many dimensions as the continuous latents, without those of the class.
     assert "latent dimensions: 2:" in said[3]
+
+
+@pytest.mark.slow
+@both
+def test_a_run_that_stops_among_repeated_labels_resumes_there(
+    make: Callable[..., FewLabels], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An epoch has more steps than images, since labels are repeated."""
+    torch.manual_seed(0)
+    data, how = squares(), {"num_labels": 6, "labelled_share": 0.6}
+    whole = make(**how)
+    start = copy.deepcopy(whole.state_dict())
+    torch.manual_seed(1)
+    steps = fit(whole, data, 1, run=tmp_path / "whole").state.step
+    assert steps > len(data.split("train")) // 16 + 1
+    cut = make(**how)
+    cut.load_state_dict(start)
+    torch.manual_seed(1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        at_step(steps - 1, lambda: signal.raise_signal(signal.SIGINT), patch)
+        fit(cut, data, 1, run=tmp_path / "cut")
+    assert fit(cut, data, 1, run=tmp_path / "cut", resume=True).state.step == steps
+    assert same_weights(whole, cut)
 
 
 @both

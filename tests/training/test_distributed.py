@@ -180,7 +180,7 @@ def test_steps_of_another_size_pass_over_no_more_than_one(
     size: int, batch: int, expected: int
 ) -> None:
     state = TrainingState(80, "", 8, epoch=1, batch=batch, step=10 + batch)
-    state.regroup(size)
+    state.regroup(size, max(1, 80 // size))
     assert (state.batch, state.step, state.images_per_step) == (expected, 10 + expected, size)
 
 
