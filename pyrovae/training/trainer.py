@@ -68,7 +68,7 @@ class Trainer(Settings):
             of the last ones.
         ema: decay per step of an exponential moving average of the weights, such as 0.999.
             Validation, pictures, checkpoints and the trained programs then have the averaged
-            weights. Null keeps no average.
+            weights, also if the run is interrupted. Null keeps no average.
 
     Raises:
         ValueError: if a number is not positive.
@@ -125,8 +125,9 @@ class Trainer(Settings):
                 which are `CSVLogger()` and `TensorBoardLogger()` with `run`, else none.
 
         Returns:
-            The rows of `metrics.csv` as a pandas frame, also without `run`. Its attribute `state`
-            is the state of the run, such as its steps and best epochs.
+            The rows of `metrics.csv` as a pandas frame, also without `run`. A resumed run takes
+            its earlier epochs from that file, which `CSVLogger` writes. The attribute `state` is
+            the state of the run, such as its steps and best epochs.
 
         Raises:
             InputError: if parts and data do not fit together, before anything is written.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from pyrovae import VAE, Engine, RunDirectory, Trainer, load
+from pyrovae import VAE, Engine, InputError, RunDirectory, Trainer, load
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.training.averaging import Average
 from pyrovae.training.callbacks import Callback, Epoch
 from tests.support.small import adam, rows, small_data, small_vae
+from tests.support.steps import at_step
 
 pytestmark = pytest.mark.usefixtures("without_pages")
 
@@ -129,3 +131,30 @@ def test_the_best_weights_in_memory_are_averaged() -> None:
 def test_other_decays_are_refused(decay: float) -> None:
     with pytest.raises(ValueError, match="ema must be between 0 and 1, or null"):
         Trainer(ema=decay)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [3, 8])
+def test_programs_of_an_interrupted_run_have_the_average(
+    step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vae = small_vae()
+    at_step(step, lambda: signal.raise_signal(signal.SIGINT), monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        fit(vae, tmp_path, ema=0.9)
+    torch.testing.assert_close(copies(vae), copies(load(tmp_path, "last", trust=True)))
+
+
+@pytest.mark.slow
+def test_programs_of_a_failed_run_have_the_average(tmp_path: Path) -> None:
+    class Fails(Callback):
+        def end_epoch(self, epoch: Epoch) -> None:
+            self.weights = copies(epoch.programs)
+            raise InputError("full disk")
+
+    vae, fails = small_vae(), Fails()
+    with pytest.raises(InputError, match="full disk"):
+        Trainer(epochs=2, batch_size=20, ema=0.9).fit(
+            vae, small_data(), adam(), CPU, callbacks=[fails]
+        )
+    torch.testing.assert_close(copies(vae), fails.weights)
