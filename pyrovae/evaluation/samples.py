@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyrovae.data import Split
+from pyrovae.data import Split, gather
 from pyrovae.engine import Engine
 from pyrovae.evaluation.distances import frechet_distance, mmd
 from pyrovae.evaluation.estimates import Estimate
@@ -37,8 +37,9 @@ def sample_quality(
     """Scores samples against real images: MMD, density, coverage and Frechet distance.
 
     Samples come from `ModelGuidePair.sample`, without pixel noise. Programs that take attributes
-    get those of real images, drawn without replacement until all are used. Samples depend on the
-    seed alone; weights and global random generators stay unchanged.
+    get those of real images, drawn without replacement until all are used. Where the likelihood
+    leaves pixels out, each sample has the missing pixels of one of these images, grey in both.
+    Samples depend on the seed alone; weights and global random generators stay unchanged.
 
     Args:
         programs: the pair of programs, on the engine's device.
@@ -61,8 +62,9 @@ def sample_quality(
         )
     batches = in_order(programs, images, engine, _BATCH)
     with private_randomness(seed, engine.device):
-        pieces = [features_of(features, x, engine.device) for x in batches.epoch(0)]
-        drawn = _drawn(programs, batches.attributes, num_samples)
+        shown = (_seen(programs, x, x / 255) for x in batches.epoch(0))
+        pieces = [features_of(features, x, engine.device) for x in shown]
+        drawn = _drawn(programs, images, batches.attributes, num_samples)
         others = [features_of(features, x, engine.device) for x in drawn]
     real, samples = np.concatenate(pieces), np.concatenate(others)
     near = Neighbourhoods.of(real, samples, k=5)
@@ -75,10 +77,22 @@ def sample_quality(
     }
 
 
-def _drawn(programs: ModelGuidePair, attributes: Tensor, count: int) -> Iterator[Tensor]:
-    """Yields batches of samples, given attributes of real images `(N, A)` if programs take any."""
+def _drawn(
+    programs: ModelGuidePair, images: Split | np.ndarray, attributes: Tensor, count: int
+) -> Iterator[Tensor]:
+    """Yields batches of samples, each with the attributes and missing pixels of a real image."""
+    pixels = images.images if isinstance(images, Split) else images
     rounds = -(-count // len(attributes))
     rows = torch.cat([torch.randperm(len(attributes)) for _ in range(rounds)])[:count]
     for chosen in rows.split(_BATCH):
         given = attributes[chosen.to(attributes.device)] if programs.attributes else None
-        yield programs.sample(len(chosen), given).float()
+        samples = programs.sample(len(chosen), given).float()
+        real = torch.from_numpy(gather(pixels, chosen.numpy())).to(samples.device)
+        yield _seen(programs, real, samples)
+
+
+def _seen(programs: ModelGuidePair, real: Tensor, images: Tensor) -> Tensor:
+    """The images with grey in place of the pixels that are missing in real uint8 images."""
+    if not programs.likelihood.leaves_out:
+        return images
+    return torch.where(programs.likelihood.observe(real).isnan(), 0.5, images)

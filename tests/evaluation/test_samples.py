@@ -3,15 +3,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
 import torch
+from PIL import Image
 from torch import Tensor
 
-from pyrovae import Engine, InputError, SyntheticFaces
+from pyrovae import Engine, InputError, Masked, SyntheticFaces
 from pyrovae.evaluation import (
     Estimate,
     Pixels,
@@ -315,6 +317,34 @@ def test_programs_that_need_attributes_get_those_of_real_images() -> None:
     assert len(set(rows[40:])) == 5
     with pytest.raises(InputError, match="^the images have no attribute"):
         sample_quality(programs, split.images, Pixels(), CPU, 45)
+
+
+@pytest.mark.parametrize("kind", ["mask", "missing"])
+def test_missing_pixels_of_images_are_missing_in_samples(kind: str, tmp_path: Path) -> None:
+    """A perfect model, whose samples are whole images, is scored as one."""
+    data = small_data(num_train=150, num_test=150)
+    images, others = (np.array(data.split(name).images) for name in ("test", "train"))
+    hidden = np.zeros((150, 1, 16, 16), bool)
+    if kind == "mask":
+        hidden[..., :8] = True
+        Image.fromarray(hidden[0, 0]).save(tmp_path / "mask.png")
+        vae = small_vae(likelihood=Masked(mask=str(tmp_path / "mask.png")))
+    else:
+        hidden[:] = np.random.default_rng(0).random(hidden.shape) < 0.3
+        images = np.where(hidden, 0, images.clip(1))
+        vae = small_vae(likelihood=Masked(missing=0))
+    vae.sample = lambda count, *_: torch.from_numpy(others[:count]) / 255  # type: ignore[method-assign, assignment]
+    seen: list[Tensor] = []
+
+    def features(images: Tensor) -> Tensor:
+        seen.append(images)
+        return images.flatten(1)
+
+    found = sample_quality(vae, images, features, CPU, 100)
+    real = np.where(hidden, 0.5, images / 255)
+    assert np.allclose(torch.cat(seen[:2]), real)
+    assert ((seen[2].numpy() == 0.5).mean((1, 2, 3)) > 0.2).all()
+    assert found["coverage"].value > 0.5 and 0.5 < found["density"].value < 1.5
 
 
 @pytest.mark.parametrize(("images", "samples"), [(6, 20), (20, 2)])
