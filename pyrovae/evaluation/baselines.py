@@ -21,6 +21,7 @@ from pyrovae.posterior import Evaluation
 from pyrovae.posterior.elbo import summarise
 from pyrovae.posterior.passes import observed, seed_of
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = [
@@ -227,7 +228,7 @@ def log_evidence_without_latent(
         return map(likelihood.scored, Batches(train, 100, seed=seed, shuffle=False).epoch(0))
 
     found = []
-    with private_randomness(seed, torch.device("cpu")):
+    with private_randomness(seed, torch.device("cpu")), evaluation_mode(likelihood):
         # In doubles: the variance of an almost constant pixel is a small difference.
         mean, square, seen = torch.zeros(3, *train.shape[1:], dtype=torch.double)
         for x in passes():

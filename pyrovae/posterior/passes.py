@@ -50,10 +50,12 @@ def observations(
 def observed(
     likelihood: Likelihood, images: np.ndarray, *, seed: int = 0, batch_size: int = 100
 ) -> Iterator[Tensor]:
-    """Yields the observations of a whole split in batches, on the CPU."""
+    """Yields the observations of a whole split in batches, on the CPU, in evaluation mode."""
     for start in range(0, len(images), batch_size):
         some = torch.from_numpy(gather(images, np.arange(len(images))[start : start + batch_size]))
-        yield observations(likelihood.scored, some, start, seed=seed)
+        with evaluation_mode(likelihood):
+            x = observations(likelihood.scored, some, start, seed=seed)
+        yield x
 
 
 def seed_of(seed: int, place: int) -> int:

@@ -12,7 +12,7 @@ import pyro.distributions as dist
 import pytest
 import torch
 
-from pyrovae import CelebA, InputError, Normal
+from pyrovae import CelebA, InputError, Masked, Normal
 from pyrovae.distributions.ppca import _moments, fit_ppca
 from pyrovae.evaluation import (
     evaluate_without_latent,
@@ -208,3 +208,14 @@ def test_the_simpler_models_are_those_of_their_own_functions() -> None:
     few = simpler_models(likelihood, images[:40], images[40:], 20, most=9, seed=1)
     assert (list(few.values())[0] == pca).all() and not (list(few.values())[1] == plain).all()
     assert len(simpler_models(likelihood, images[:3], images[40:], 20)) == 1
+
+
+def test_baselines_score_the_pixels_that_validation_scores() -> None:
+    """Training drops pixels; the baselines of a likelihood in training mode drop none."""
+    likelihood, data = Masked(drop=0.9), small_data(num_train=60)
+    images = [data.split(name).images for name in ("train", "test")]
+    expected = simpler_models(likelihood.eval(), *images, 4)
+    found = simpler_models(likelihood.train(), *images, 4)
+    assert len(expected) == 2 and likelihood.training
+    for name, values in expected.items():
+        assert torch.equal(found[name], values)
