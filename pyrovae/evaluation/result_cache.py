@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -74,10 +75,16 @@ def code_print() -> str:
 
 
 def _text(table: pd.DataFrame, name: str) -> str:
-    """A table as JSON, because readers of CSV round."""
-    columns = table.to_dict("list")
-    note = {"code": code_print(), "sha256": _checksum(columns, name)}
-    return json.dumps(note | {"columns": columns})
+    """A table as JSON, because readers of CSV round; infinite values and NaN are strings."""
+    columns = {
+        name: [str(v) if isinstance(v, float) and not math.isfinite(v) else v for v in values]
+        for name, values in table.to_dict("list").items()
+    }
+    floats = [name for name in table if table[name].dtype.kind == "f"]
+    content = {"columns": columns, "floats": floats}
+    # The checksum covers the file name, so that a renamed file of another table is rejected.
+    note = {"code": code_print(), "sha256": _checksum(content | {"file": name})}
+    return json.dumps(note | content, allow_nan=False)
 
 
 def _table(text: str, name: str) -> pd.DataFrame:
@@ -85,12 +92,15 @@ def _table(text: str, name: str) -> pd.DataFrame:
     found = json.loads(text)
     if not isinstance(found, dict) or found.get("code") != code_print():
         raise ValueError("not a table of this version of the code")
-    columns = found.get("columns")
-    if not columns or found.get("sha256") != _checksum(columns, name):
+    content = {key: found.get(key) for key in ("columns", "floats")}
+    if not content["columns"] or found.get("sha256") != _checksum(content | {"file": name}):
         raise ValueError("damaged")
+    columns = {
+        name: list(map(float, values)) if name in found["floats"] else values
+        for name, values in found["columns"].items()
+    }
     return pd.DataFrame(columns)
 
 
-def _checksum(columns: dict[str, Any], name: str) -> str:
-    """Covers the name of the file, so that a renamed file of another table is rejected."""
-    return hashlib.sha256(json.dumps([columns, name], sort_keys=True).encode()).hexdigest()
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
