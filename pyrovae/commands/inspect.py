@@ -123,6 +123,7 @@ def open_subject(
         shown=given if len(given) else some.spread(budget.shown),
         name=split,
         train=data.split("train"),
+        held_out=data.split("test" if split == "val" else "val"),
         wide=_prefers_wide_guide(run, trust),
         factors=tuple(data.factors),
         given=len(given) > 0,

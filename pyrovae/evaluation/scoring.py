@@ -131,7 +131,9 @@ class Scorer:
             return {"train": fingerprint(train), "flip": self.data.flip}
         if name == "samples":
             own = identity(options.features, self.split.images[:8], self.engine.device)
-            return {"features": options.features, "identity": own}
+            # Of an earlier version, scores of whole samples against images with holes are kept.
+            holes = {"holes": True} if self.programs.likelihood.leaves_out else {}
+            return {"features": options.features, "identity": own, **holes}
         some = {} if len(self.drawn) == len(self.split) else {"images": len(self.drawn)}
         return {"num_samples": options.num_samples, **some} if name == "evidence" else {}
 

@@ -31,7 +31,12 @@ SCORES = {
 PARTICLES, STEPS, DRAWS = 2, 20, 16
 
 
-def auroc(usual: np.ndarray, others: np.ndarray) -> Estimate:
+def auroc(
+    usual: np.ndarray,
+    others: np.ndarray,
+    usual_groups: np.ndarray | None = None,
+    other_groups: np.ndarray | None = None,
+) -> Estimate:
     r"""The probability that a score of another set is larger than a usual one; ties count half.
 
     $$\text{AUROC} = P(s' > s) + \tfrac{1}{2} P(s' = s)$$
@@ -39,9 +44,11 @@ def auroc(usual: np.ndarray, others: np.ndarray) -> Estimate:
     Args:
         usual: scores of images of the inspected split, `(N,)`.
         others: scores of images of another set, `(M,)`.
+        usual_groups: the group of each usual image, such as a patient; by default each is one.
+        other_groups: that of each image of the other set.
 
     Returns:
-        The AUROC with its standard error.
+        The AUROC with its standard error, which is that of independent groups.
 
     References:
         Comparing the Areas under Two or More Correlated Receiver Operating Characteristic Curves
@@ -53,8 +60,8 @@ def auroc(usual: np.ndarray, others: np.ndarray) -> Estimate:
     """
     larger = others[:, None] > usual
     wins = larger + 0.5 * (others[:, None] == usual)
-    parts = [wins.mean(axis) for axis in (0, 1)]
-    return Estimate(float(wins.mean()), math.hypot(*(Estimate.of(p).error or 0 for p in parts)))
+    parts = (wins.mean(0), usual_groups), (wins.mean(1), other_groups)
+    return Estimate(float(wins.mean()), math.hypot(*(Estimate.of(*p).error or 0 for p in parts)))
 
 
 def compressed_nats(images: np.ndarray) -> np.ndarray:

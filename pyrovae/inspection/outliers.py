@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.data import Split
+from pyrovae.data import SPLITS, Split
 from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.inspection.anomalies import SCORES, auroc, compressed_nats, likelihood_regret
@@ -40,6 +40,7 @@ class Outliers:
         split: the images of the table that come from the split.
         draws: draws per image for log p(x).
         reference_k_hat: k-hat of the reference images.
+        reference_groups: their groups, such as patients.
     """
 
     table: pandas.DataFrame
@@ -48,6 +49,7 @@ class Outliers:
     split: Split
     draws: int
     reference_k_hat: np.ndarray
+    reference_groups: np.ndarray
 
     @property
     def own(self) -> pandas.DataFrame:
@@ -74,9 +76,10 @@ class Outliers:
         """
         rows = {}
         for name, (_, sign) in SCORES.items():
-            own, others = (each[name].dropna().to_numpy() for each in (self.own, self.against))
+            both = (each[[name, "group"]].dropna() for each in (self.own, self.against))
+            (own, first), (others, second) = (each.to_numpy(float).T for each in both)
             if len(own) > 1 and len(others) > 1:
-                found = auroc(sign * own, sign * others)
+                found = auroc(sign * own, sign * others, first, second)
                 rows[name] = (found.value, found.error, own.mean(), others.mean(), sign > 0)
         names = ["auroc", "error", "score", "against", "larger"]
         table = pandas.DataFrame.from_dict(rows, orient="index", columns=names)
@@ -92,28 +95,28 @@ def find_outliers(
 
     The estimate is a lower bound on average, and too low for small S. The estimator is the same
     for all images, so ranks are valid for any S: for an image from the distribution of the
-    reference images the p-value is uniform. After long training this need not hold: training
-    images may be more probable than others, or the guide may fit them better. The ranks of the
-    split in `Outliers.table` show that. Where k-hat is above 0.7, ranks depend both on how
-    typical an image is and on how well the guide fits it.
+    reference images the p-value is uniform. Images of the training split are no reference: they
+    are more probable than others, and p-values would be too small. Where k-hat is above 0.7,
+    ranks depend both on how typical an image is and on how well the guide fits it.
 
     An image may also be atypical because it is too probable, as smooth images often are; its
     `rank` is then near 1.
 
     Args:
-        subject: what is inspected. Its training images are the reference; if there are fewer
-            than 20, and for the training images themselves, every second image of the split is.
+        subject: what is inspected. Its held-out images are the reference; if there are fewer than
+            20, every second image of the split is.
         images: the largest number of images of the split, and of reference images; by default an
             eighth of the budget's images, at most 200.
         draws: draws per image, S; by default a tenth of the budget's importance draws, or 25.
 
     Returns:
-        A table with one row per image: `image`, `split`, `place` (index in its split),
-        `log_evidence`, `error` and `k_hat` (see `evaluation.log_evidence`; above 0.7 the estimate
-        may be far too low), `elbo`, `rank`, the share of reference images that are less probable,
-        and `p_value`; `typicality`, the distance of log p(x) from the mean of the reference
-        images; `regret`, see `likelihood_regret`, NaN where it was not computed; `complexity`,
-        log p(x) of the 8-bit image plus its compressed length. All in nats.
+        A table with one row per image: `image`, `split`, `place` (the index in the split of the
+        data set), `log_evidence`, `error` and `k_hat` (see `evaluation.log_evidence`; above 0.7
+        the estimate may be far too low), `elbo`, `rank`, the share of reference images that are
+        less probable, and `p_value`; `typicality`, the distance of log p(x) from the mean of the
+        reference images; `regret`, see `likelihood_regret`, NaN where it was not computed;
+        `complexity`, log p(x) of the 8-bit image plus its compressed length. All in nats. `row`
+        and `group` are the index and the group among the scored images.
 
     Raises:
         InputError: if there are fewer than 20 reference images.
@@ -142,7 +145,8 @@ def find_outliers(
     table["typicality"] = (table.log_evidence - usual.mean()).abs()
     table["regret"] = _regrets(subject, wanted)
     table = table.sort_values("log_evidence", kind="stable", ignore_index=True)
-    return Outliers(table.drop(columns="ess"), usual, of, looked_at, count, k_hat)
+    groups = last.group.to_numpy()
+    return Outliers(table.drop(columns="ess"), usual, of, looked_at, count, k_hat, groups)
 
 
 def reference_images(subject: Subject, most: int = 200) -> tuple[Split, str]:
@@ -164,7 +168,9 @@ def _scored(subject: Subject, name: str, split: Split, draws: int) -> pandas.Dat
     found = log_evidence(subject.programs, split, draws, progress=subject.progress, **how)
     found.insert(0, "image", [str(own) for own in split.names])
     found.insert(1, "split", name)
-    found.insert(2, "place", range(len(split)))
+    found.insert(2, "place", _places(subject, name, split))
+    groups = np.arange(len(split)) if split.groups is None else split.groups
+    found["row"], found["group"] = range(len(split)), np.unique(groups, return_inverse=True)[1]
     likelihood, images = subject.programs.likelihood, np.array(split.images)
     pixels = likelihood.num_scored(images[0].size)
     if pixels < images[0].size:  # Pixels that are not scored are not compressed either.
@@ -192,12 +198,19 @@ def _regrets(subject: Subject, splits: dict[str, Split]) -> np.ndarray:
     return np.concatenate(found)
 
 
+def _places(subject: Subject, name: str, split: Split) -> list[int]:
+    """The indices of images in the split of that name of the data set; else in the given one."""
+    data = subject.programs.data
+    if data is None or name not in SPLITS:
+        return [*range(len(split))]
+    whole = {own: place for place, own in enumerate(data.split(name).names)}
+    return [whole.get(own, place) for place, own in enumerate(split.names)]
+
+
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     """The images to rank, the reference images, and the name of the reference in texts."""
-    # Training images are not ranked among themselves.
-    train = None if subject.name == "train" else subject.train
-    if train is not None and len(train) >= LEAST:
-        sides, of = [subject.split, train], "training images"
+    if subject.held_out is not None and len(subject.held_out) >= LEAST:
+        sides, of = [subject.split, subject.held_out], "held-out images"
     else:
         sides = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
         of = f"other images of {subject.name}"

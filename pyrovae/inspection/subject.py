@@ -102,6 +102,8 @@ class Subject(PosteriorView):
         shown: images that are shown one by one; they need not be of the split.
         name: the name of the split.
         train: the images that the programs were trained on; None if unknown.
+        held_out: images that were neither trained on nor are of the split, such as the validation
+            split: improbable images are ranked among them. None if there are none.
         wide: whether the guide was trained with an objective whose optimum is wider than that of
             the ELBO, such as one of several particles.
         factors: names of the attributes that the images were generated from.
@@ -123,6 +125,7 @@ class Subject(PosteriorView):
     shown: Split
     name: str = "test"
     train: Split | None = None
+    held_out: Split | None = None
     wide: bool = False
     factors: tuple[str, ...] = ()
     given: bool = False

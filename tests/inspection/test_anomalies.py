@@ -104,7 +104,7 @@ def test_complexity_counts_the_pixels_that_are_scored(tmp_path: Path) -> None:
     images = np.array(subject.split.images)
     images[..., :8, :] = 255 - images[..., :8, :]
     other = replace(subject, split=replace(subject.split, images=images))
-    found, again = (find_outliers(own).own.sort_values("place") for own in (subject, other))
+    found, again = (find_outliers(own).own.sort_values("row") for own in (subject, other))
     length = compressed_nats(np.where(hidden, 0, np.array(find_outliers(subject).split.images)))
     density = found.log_evidence - 384 * math.log(256)
     assert found.complexity.to_numpy() == pytest.approx(density + length)
@@ -121,7 +121,7 @@ def test_the_table_holds_every_score() -> None:
     assert (table.elbo < table.log_evidence).all()
     for row in table.itertuples():
         split = subject.shown if row.split == "shown" else found.split
-        length = compressed_nats(split.images[[row.place]])[0]
+        length = compressed_nats(split.images[[row.row]])[0]
         density = row.log_evidence - 768 * math.log(256)
         assert row.complexity == pytest.approx(density + length)
     assert found.shown.regret.notna().sum() == subject.budget.refined

@@ -108,6 +108,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("missed_mode", {"missed_mode": 0.69, "missed_error": 0.05}),
     ("ignored_latents", {"ignored": 60.0, "num_ignored": 5}),
     ("data_shift", {"shift_p": 1e-4, "train_elbo": 2400.0}),
+    # The source of the training images is known from held-out images.
+    ("data_shift", {"train_elbo": 2400.0, "held_elbo": 2350.0, "held_error": 4.0}),
+    ("overfitting", {"train_elbo": 2400.0, "held_elbo": 2010.0, "held_error": 4.0}),
+    ("overfitting", {"train_elbo": 2400.0, "held_elbo": 2010.0, "held_error": 4, "shift_p": 1e-4}),
     ("duplicates", {"duplicates": 0.2, "duplicate_gain": 100.0}),
     ("constant_images", {"constant": 0.3}),
     ("constant_images", {"distinct": 0.01, "active": 0, "elbo": 1000.0}),

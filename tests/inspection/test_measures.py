@@ -285,3 +285,12 @@ def test_a_measurement_that_raises_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert math.isnan(found.dispersion) and math.isfinite(found.elbo)
     report = assess(own, "nowhere")
     assert report.failed == {"measurement of noise": "ValueError: no such thing"}
+
+
+@pytest.mark.slow
+def test_held_out_images_are_scored_too() -> None:
+    own = subject(linear())
+    assert "held_elbo" not in scores.measure(own)
+    found = scores.measure(replace(own, held_out=own.train))
+    assert found["held_elbo"] == found["train_elbo"] and found["held_error"] > 0
+    assert "held_elbo" not in scores.measure(replace(own, held_out=own.train, name="train"))

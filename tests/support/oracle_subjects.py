@@ -49,13 +49,14 @@ def linear_subject(linear: LinearGaussian, count: int, draws: int = 1000) -> Sub
     budget = Budget(count, 3, draws, 2, 20, 1, 50)
     linear.shape = (1, 4, 3)
     split, train = (split_of(linear.images(count)) for _ in range(2))
-    return subject_of(as_drawn(linear.vae()), split, budget, train=train)
+    return subject_of(as_drawn(linear.vae()), split, budget, train=train, held_out=train)
 
 
 def small_subject(programs: ModelGuidePair, count: int = 120) -> Subject:
     """Any programs of images 16 x 16, with attributes."""
     data = small_data(num_test=count)
-    return subject_of(programs, data.split("test"), train=data.split("train"))
+    split, train = data.split("test"), data.split("train")
+    return subject_of(programs, split, train=train, held_out=train)
 
 
 @contextmanager

@@ -11,16 +11,19 @@ EXPLAINS = FOLLOWING | OF_THE_LOSS | {"overfitting", "undertrained"}
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """A test finds a difference of both splits, and the ELBO differs too."""
-    gap = abs(evidence.train_gap)
-    sure = gap > evidence.least and gap > evidence.certain * evidence.train_gap_error
-    if not evidence.shift_p < LEVEL or not sure:
+    """The ELBO differs from that of held-out images; without these, a test of pixels must too."""
+    gap, differs = evidence.shift, evidence.shift_p < LEVEL
+    cost = abs(gap.value)
+    sure = cost > evidence.least and evidence.beyond_chance(gap)
+    if not sure or not (differs or evidence.held_out):
         return None
-    side = "higher" if evidence.train_gap > 0 else "lower"
     reason = (
-        f"A test on downscaled images shows that training and inspected images differ (p = "
-        f"{evidence.shift_p:.1g}). The ELBO of the training images is {gap:,.0f} nats {side}."
+        "A test on downscaled images shows that training and inspected images differ (p = "
+        f"{evidence.shift_p:.1g}). "
     )
-    title, fault = "Training and inspected images differ", gap > evidence.fault
+    others = "held-out images" if evidence.held_out else "the training images"
+    ends = f"{cost:,.0f} nats {'higher' if gap.value > 0 else 'lower'}"
+    reason = f"{reason if differs else ''}The ELBO of {others} is {ends}."
+    title, fault = "Training and inspected images differ", cost > evidence.fault
     advice = Advice("Train on images of both sources, or divide all images at random")
-    return Finding("data_shift", title, gap, reason, (advice,), EXPLAINS, fault)
+    return Finding("data_shift", title, cost, reason, (advice,), EXPLAINS, fault)

@@ -12,9 +12,9 @@ EXPLAINS = FOLLOWING | {"beta_too_low", "noise_too_small", "undertrained"}
 
 def look(evidence: Evidence) -> Finding | None:
     """A gap between training and other images that a shift of the data does not explain."""
-    gap, fell = evidence.train_gap, ""
-    sure = gap > evidence.fault and gap > evidence.certain * evidence.train_gap_error
-    if not sure or evidence.shift_p < LEVEL:
+    gap, fell = evidence.overfit.value, ""
+    sure = gap > evidence.fault and evidence.beyond_chance(evidence.overfit)
+    if not sure or (evidence.shift_p < LEVEL and not evidence.held_out):
         return None
     if evidence.val_fall > evidence.fault:
         fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch."

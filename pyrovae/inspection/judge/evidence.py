@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.judge.limits import FAULT, LEAST, NOTICED, SURE
 from pyrovae.utils.lazy import pandas
@@ -40,6 +41,8 @@ class Evidence:
         elbo_error: the standard error of the ELBO.
         train_elbo: the ELBO of training images.
         train_error: the standard error of the ELBO of training images.
+        held_elbo: the ELBO of held-out images, such as the validation split.
+        held_error: the standard error of the ELBO of held-out images.
         no_latent: log p(x) of a model of one latent and one scale, or of no latents and a scale
             per pixel.
         ppca: log p(x) of probabilistic PCA with as many latents, or fewer for few images.
@@ -113,6 +116,8 @@ class Evidence:
     elbo_error: float = NAN
     train_elbo: float = NAN
     train_error: float = NAN
+    held_elbo: float = NAN
+    held_error: float = NAN
     no_latent: float = NAN
     ppca: float = NAN
     clusters: float = NAN
@@ -213,6 +218,31 @@ class Evidence:
     def train_gap_error(self) -> float:
         """The standard error of `train_gap`."""
         return math.hypot(self.elbo_error, self.train_error)
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the ELBO of held-out images of the source of the training images is known."""
+        return not math.isnan(self.held_elbo)
+
+    @property
+    def overfit(self) -> Estimate:
+        """The ELBO of training images minus that of held-out, else of the inspected, images."""
+        if not self.held_out:
+            return Estimate(self.train_gap, self.train_gap_error)
+        error = math.hypot(self.held_error, self.train_error)
+        return Estimate(self.train_elbo - self.held_elbo, error)
+
+    @property
+    def shift(self) -> Estimate:
+        """The ELBO of held-out, else of training, images minus that of the inspected images."""
+        if not self.held_out:
+            return Estimate(self.train_gap, self.train_gap_error)
+        error = math.hypot(self.elbo_error, self.held_error)
+        return Estimate(self.held_elbo - self.elbo, error)
+
+    def beyond_chance(self, found: Estimate) -> bool:
+        """Whether a difference is more than `certain` standard errors away from 0."""
+        return abs(found.value) > self.certain * (found.error or 0.0)
 
     @property
     def least(self) -> float:

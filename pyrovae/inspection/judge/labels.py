@@ -15,6 +15,8 @@ LABELS = {
     "elbo_error": "standard error of the ELBO",
     "train_elbo": "ELBO of training images",
     "train_error": "standard error of the ELBO of training images",
+    "held_elbo": "ELBO of held-out images",
+    "held_error": "standard error of the ELBO of held-out images",
     "no_latent": "log p(x) without structure",
     "ppca": "log p(x) of probabilistic PCA",
     "clusters": "log p(x) of clusters",

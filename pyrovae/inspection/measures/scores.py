@@ -48,6 +48,10 @@ def measure(subject: Subject) -> dict[str, Any]:
     train = Estimate.of(_elbo(subject, seen), seen.groups)
     fitted = subject.train.spread(FITTED).images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
+    if subject.name != "train" and subject.held_out is not None and len(subject.held_out) > 1:
+        others = subject.held_out.spread(IMAGES)
+        held = Estimate.of(_elbo(subject, others), others.groups)
+        found |= {"held_elbo": held.value, "held_error": held.error or 0.0}
     few = fitted[:: max(1, len(fitted) // FEW)]  # Without structure, few images are enough.
     both = subject.programs.likelihood, few, some.images
     found["no_latent"] = without_structure(structureless(*both, seed=subject.seed), own.value)

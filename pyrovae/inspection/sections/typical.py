@@ -102,8 +102,9 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
     except InputError as reason:
         return [f"There was no search for improbable images: {reason}."]
     answer.says.extend(_outliers_said(rare))
-    shown = rare.shown.reset_index(drop=True)
-    answer.tables.update(typical_shown=shown, typical_outliers=rare.table)
+    tables = {"typical_shown": rare.shown, "typical_outliers": rare.table}
+    for name, table in tables.items():
+        answer.tables[name] = table.drop(columns=["row", "group"]).reset_index(drop=True)
     answer.says.extend(_regret_said(rare))
     if subject.against is not None:
         aurocs = rare.aurocs()
@@ -118,11 +119,11 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
 def _outliers_said(rare: Outliers) -> list[str]:
     table = rare.own
     low, count, least = int((table["rank"] == 0).sum()), len(rare.reference), table.iloc[0]
-    groups = None if rare.split.groups is None else rare.split.groups[table["place"]]
     said = [
         f"Half of the images of the split are less probable than {1 - table['rank'].median():.0%} "
         f"of the {rare.of} (50% if both have one distribution); mean log p(x) is at least "
-        f"{_mean(table.log_evidence, groups)} nats for the split and {_mean(rare.reference)} nats "
+        f"{_mean(table.log_evidence, table.group)} nats for the split and "
+        f"{_mean(rare.reference, rare.reference_groups)} nats "
         f"for the {rare.of} (lower bounds by {rare.draws} importance draws per image).",
         f"{low} of {len(table)} images are less probable than all {count} {rare.of} "
         f"({len(table) / (count + 1):.1f} expected); the least probable of them is {least.image}, "
@@ -284,7 +285,7 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
     for title, table in tables.items():
         if len(table):
             split = subject.shown if title == "Shown" else rare.split
-            images = split.take(table.place.to_numpy()).images
+            images = split.take(table.row.to_numpy()).images
             rows[title] = torch.from_numpy(images) / 255
             both = zip(table.log_evidence, table["rank"], strict=True)
             notes[title] = [f"{value:,.0f}\n{rank:.0%}" for value, rank in both]
