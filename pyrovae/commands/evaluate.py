@@ -43,7 +43,7 @@ def open_run(
     device: str = "auto",
     progress: bool = False,
     trust: bool = False,
-    places: Mapping[str, str | Path] | None = None,
+    places: Mapping[str, str | Path | None] | None = None,
     data: Any = None,
     out: str | Path | None = None,
 ) -> Opened:

@@ -19,6 +19,7 @@ from pyrovae.config.resuming import read_config
 from pyrovae.config.second_data import OPTION, divided_options, read_all, second_data
 from pyrovae.config.trust import Consent
 from pyrovae.data import SPLITS, ImageData
+from pyrovae.data.finding import with_folders
 from pyrovae.data.layout import shown_channels
 from pyrovae.engine import Engine
 from pyrovae.inspection import (
@@ -79,7 +80,7 @@ def open_subject(
     checkpoint: str = "best",
     device: str = "auto",
     trust: bool = False,
-    places: Mapping[str, str | Path] | None = None,
+    places: Mapping[str, str | Path | None] | None = None,
     data: Any = None,
     **fields: object,
 ) -> tuple[Subject, list[str]]:
@@ -88,8 +89,8 @@ def open_subject(
     Args:
         run: the run directory.
         split: the split to encode.
-        images: files, or images of a split such as `test:12`, that are shown one by one; by
-            default some of the split.
+        images: files, folders, or images of a split such as `test:12`, that are shown one by one;
+            by default some of the split.
         budget: numbers of images, draws and steps.
         checkpoint: "best" or "last".
         device: the device that computes; with "auto", sections whose work is sequential may use
@@ -113,7 +114,8 @@ def open_subject(
         raise InputError(f"the split {split} has no images")
     check_images(RunDirectory(run), data)
     some = whole.spread(budget.images)
-    given, complaints = read_all(images, lambda name: read_image(name, vae, data).numpy(), data)
+    names = with_folders(images)
+    given, complaints = read_all(names, lambda name: read_image(name, vae, data).numpy(), data)
     if complaints and not len(given):
         raise InputError("; ".join(complaints))
     subject = Subject(
@@ -172,7 +174,8 @@ def parser() -> Parser:
     )
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_texts(
-        "--images", "images to show one by one: files, or images of a split such as test:12"
+        "--images",
+        "images to show one by one: files, folders, or images of a split such as test:12",
     )
     parser.add_texts("--sections", f"any of {', '.join(SECTIONS)} (default: all)")
     parser.add_texts("--sites", "latent sites (default: all)")

@@ -89,7 +89,7 @@ def load_run(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
-    places: Mapping[str, str | Path] | None = None,
+    places: Mapping[str, str | Path | None] | None = None,
     data: Any = None,
 ) -> tuple[ModelGuidePair, ImageData]:
     """Loads a run: its programs with their weights, in evaluation mode, and its data set.
@@ -99,7 +99,8 @@ def load_run(
         checkpoint: "best" or "last".
         device: the device of the weights.
         trust: whether the run may name any class.
-        places: where the images are now: arguments of the data set, such as `root`.
+        places: where the images are now: arguments of the data set, such as `root`. None leaves
+            one out, such as the table of attributes.
         data: the images, in place of those that the run names; see `as_image_data`.
 
     Raises:
@@ -133,7 +134,7 @@ def _rebuilding(run: RunDirectory, parser: Parser) -> Iterator[None]:
         raise InputError(f"{run.config}: {line}") from error
 
 
-def _move(run: RunDirectory, data: Namespace, places: Mapping[str, str | Path]) -> None:
+def _move(run: RunDirectory, data: Namespace, places: Mapping[str, str | Path | None]) -> None:
     """Sets where the images are in the configuration of a run's data set."""
     name = data.class_path.rpartition(".")[2]
     known = arguments_of(loaded_class(data.class_path) or ImageData)
@@ -143,7 +144,7 @@ def _move(run: RunDirectory, data: Namespace, places: Mapping[str, str | Path]) 
             options = listed(f"--data.{own}" for own in allowed)
             reason = f"allowed are {options}" if allowed else "its images are not in files"
             raise InputError(f"--data.{argument}: the images of {run.root} are {name}; {reason}")
-        data[f"init_args.{argument}"] = str(place)
+        data[f"init_args.{argument}"] = None if place is None else str(place)
 
 
 def check_images(run: RunDirectory, data: ImageData) -> None:

@@ -120,7 +120,8 @@ def _line(action: Action, stated: dict[str, Any], width: int) -> str:
     head = f"  {name} {_value(action)}".rstrip()
     about = "print the configuration and exit" if name == "--print_config" else action.help or ""
     default = _default(action, stated)
-    shown = "" if default is None or default is False else f" (default: {default})"
+    hidden = default is None or default is False or default == ""
+    shown = "" if hidden else f" (default: {default})"
     if action.required and action.option_strings:
         shown = " (required)"
     about = about if about.endswith("...") else about.removesuffix(".")

@@ -19,7 +19,7 @@ def load(
     checkpoint: str = "best",
     device: str | torch.device = "cpu",
     trust: bool = False,
-    places: Mapping[str, str | Path] | None = None,
+    places: Mapping[str, str | Path | None] | None = None,
 ) -> VAE:
     """Loads the VAE of a run: its parts with their weights, in evaluation mode.
 

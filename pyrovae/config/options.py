@@ -125,13 +125,13 @@ def add_opening(parser: Parser) -> None:
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     for name in PLACES:
         about = f"new {name} of the run's data set, if its files have moved"
-        parser.add_text(f"--data.{name}", about)
+        parser.add_argument(f"--data.{name}", type=str | None, default="", help=about)
     add_trust(parser)
 
 
 def opening(options: Namespace) -> dict[str, Any]:
     """The arguments of `load_run` that the options of `add_opening` give."""
-    places = {name: place for name, place in options.data.as_dict().items() if place is not None}
+    places = {name: place for name, place in options.data.as_dict().items() if place != ""}
     return {"checkpoint": options.checkpoint, "trust": options.trust, "places": places}
 
 

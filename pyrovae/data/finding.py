@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyrovae.data.images import image_extensions
+from pyrovae.utils.errors import InputError
 
-__all__ = ["Found", "absent", "find_images", "in_short"]
+__all__ = ["Found", "absent", "find_images", "in_short", "with_folders"]
 
 #: Extensions of images that Pillow cannot read, or only with a plugin.
 _OTHER = frozenset(
@@ -67,6 +68,21 @@ def find_images(root: Path, folder: str) -> Found:
         elif suffix in _OTHER or _is_image(root / path):
             found.unused[suffix or "no extension"] += 1
     found.images.sort()
+    return found
+
+
+def with_folders(names: Sequence[str]) -> list[str]:
+    """Names of images, with the images at any depth in place of each folder.
+
+    Raises:
+        InputError: if a folder has no images.
+    """
+    found: list[str] = []
+    for name in names:
+        inside = find_images(Path(name), "").images if Path(name).is_dir() else None
+        if inside == []:
+            raise InputError(f"{name}: no images in this folder or its subfolders")
+        found += [name] if inside is None else [str(Path(name) / own) for own in inside]
     return found
 
 

@@ -211,7 +211,10 @@ def _joined(path: Path, files: Sequence[str]) -> _Joined:
     if (found == -1).all():
         columns = in_short([cut(name) for name in table])
         such = f"such as {cut(files[0])}"
-        raise InputError(f"{path}: no column names the images, {such}; the columns are {columns}")
+        raise InputError(
+            f"{path}: no column names the images, {such}; the columns are {columns}; "
+            "--data.attributes null uses no table"
+        )
     rows = dict(zip(names, _rows(path, table[key], found, names), strict=True))
     return _Joined(table, key, found, np.array([rows[name] for name in stacks]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas
 import pytest
 
 from pyrovae.commands.evaluate import score_run
@@ -65,3 +66,24 @@ def test_commands_that_draw_from_a_run_have_the_same_options() -> None:
     for name in OPTIONS:
         known = script(name).parser().format_help()
         assert all(f"--data.{own} " in known for own in PLACES), name
+
+
+def test_new_images_are_scored_one_by_one_without_the_table_of_the_old_ones(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{i}.png,{i}" for i in range(30)]
+    (tmp_path / "old.csv").write_text("\n".join(["file,age", *rows]))
+    line = [own for own in TINY if not own.startswith("--data.num")]
+    line += ["--data=ImageFolder", f"--data.root={moved}", "--data.attributes=old.csv"]
+    line += ["--data.val_fraction=0.7", "--trainer.batch_size=4", "--run_dir=two"]
+    assert run("train", line, monkeypatch) == 0
+    other = folder_of_images(tmp_path / "other")
+    for path in other.iterdir():
+        path.rename(other / f"other_{path.name}")
+    place = ["--data.root=other", "--data.attributes=null"]
+    assert run("evaluate", ["two", "--sections=elbo", *place], monkeypatch) == 0
+    options = ["--quick", "--sections=typical", "--images=other", "--out=scores"]
+    assert run("inspect_posterior", ["two", *options], monkeypatch) == 0
+    table = pandas.read_csv("scores/typical_typical_shown.csv")
+    assert set(table.image) == {f"other/{own.name}" for own in other.iterdir()}
+    assert table.p_value.between(0, 1).all() and "row" not in table

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from pyrovae.data import SPLITS, ImageFolder
+from pyrovae.data.finding import with_folders
 from pyrovae.utils.errors import InputError
 
 
@@ -348,3 +349,14 @@ def test_pipes_and_devices_are_left_out_and_counted(
     for name in ("pipe.png", "device.png"):
         with pytest.raises(InputError, match=f"{name}: a pipe, socket or device"):
             data.preprocess(tmp_path / name)
+
+
+def test_a_folder_among_names_of_images_is_all_of_its_images(tmp_path: Path) -> None:
+    fill(new := tmp_path / "new", 30)
+    fill(new / "deep", 1)
+    found = with_folders(["test:1", str(new), "a.png"])
+    assert len(found) == 33 and found[0] == "test:1" and found[-1] == "a.png"
+    assert set(found[1:-1]) == {str(path) for path in new.rglob("*.png")}
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty: no images in this folder or its subfolders$"):
+        with_folders([str(tmp_path / "empty")])

@@ -174,7 +174,7 @@ def test_rows_and_files_without_partner_are_told_in_one_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\nx,y\n", "no column names the images, such as a/0.png; the columns are a, b$"),
+        ("a,b\nx,y\n", "no column names the images, such as a/0.png; the columns are a, b; --data.attributes null uses no table$"),
         ("a,b\n0.png,1\n", "0.png names several images: give the path of each$"),
         (
             "a,b\na/0.png,1\na/0,2\nroot/a/0.png,3\n",
