@@ -107,6 +107,8 @@ def reconstructions(
 ) -> pandas.DataFrame:
     """PSNR and SSIM of each image's reconstruction from one posterior draw.
 
+    Reconstructions are compared with the grey values, also where the likelihood scores binary
+    pixels: with a threshold, even a perfect reconstruction of these differs from the image.
     Missing pixels do not count for PSNR, and count as equal for SSIM. `Estimate.of` a column
     gives its mean and standard error. Draws depend on the seed alone;
     weights and global random generators stay unchanged.
