@@ -139,7 +139,7 @@ def check_groups(
     """
     splits = defaultdict(list)
     for split, own in groups.items():
-        for group in {*own}:
+        for group in sorted({*own}, key=str):
             splits[group].append(split)
     wanted = ["train", *(name for name, share in shares.items() if share > 0)]
     if (count := len({*groups["train"]})) < len(wanted):

@@ -246,7 +246,7 @@ def read_table(path: Path, option: str = "attributes") -> pandas.DataFrame:
             header = file.readline()
         separator = max(",;\t", key=header.count)
         names = next(csv.reader([header], delimiter=separator), [])
-        if len({*names}) < len(names):
+        if len({name.strip() for name in names}) < len(names):
             raise ValueError("its header has a duplicate column")
         table = pandas.read_csv(
             path, sep=separator, dtype=str, na_filter=False, encoding="utf-8-sig", index_col=False

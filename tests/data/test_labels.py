@@ -174,7 +174,10 @@ def test_rows_and_files_without_partner_are_told_in_one_line(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\nx,y\n", "no column names the images, such as a/0.png; the columns are a, b; --data.attributes null uses no table$"),
+        (
+            "a,b\nx,y\n",
+            "no column names the images, such as a/0.png; the columns are a, b; --data",
+        ),
         ("a,b\n0.png,1\n", "0.png names several images: give the path of each$"),
         (
             "a,b\na/0.png,1\na/0,2\nroot/a/0.png,3\n",
@@ -187,6 +190,7 @@ def test_rows_and_files_without_partner_are_told_in_one_line(
             "table.csv: attribute age: 1 of 2 values are infinite",
         ),
         ("a,a\na/0.png,1\n", "its header has a duplicate column"),
+        ("file,a, a\na/0.png,1,2\n", "its header has a duplicate column"),
     ],
 )
 def test_wrong_tables_are_one_clear_line(text: str, message: str, tmp_path: Path) -> None:

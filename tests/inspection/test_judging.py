@@ -113,6 +113,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("overfitting", {"train_elbo": 2400.0, "held_elbo": 2010.0, "held_error": 4.0}),
     ("overfitting", {"train_elbo": 2400.0, "held_elbo": 2010.0, "held_error": 4, "shift_p": 1e-4}),
     ("duplicates", {"duplicates": 0.2, "duplicate_gain": 100.0}),
+    (
+        "duplicates",
+        {"duplicates": 0.2, "duplicate_gain": 9.0, "held_elbo": 1900.0, "held_error": 4},
+    ),
     ("constant_images", {"constant": 0.3}),
     ("constant_images", {"distinct": 0.01, "active": 0, "elbo": 1000.0}),
 ]
