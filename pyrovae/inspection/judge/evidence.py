@@ -215,11 +215,6 @@ class Evidence:
         return self.train_elbo - self.elbo
 
     @property
-    def train_gap_error(self) -> float:
-        """The standard error of `train_gap`."""
-        return math.hypot(self.elbo_error, self.train_error)
-
-    @property
     def held_out(self) -> bool:
         """Whether the ELBO of held-out images of the source of the training images is known."""
         return not math.isnan(self.held_elbo)
@@ -227,18 +222,22 @@ class Evidence:
     @property
     def overfit(self) -> Estimate:
         """The ELBO of training images minus that of held-out, else of the inspected, images."""
-        if not self.held_out:
-            return Estimate(self.train_gap, self.train_gap_error)
-        error = math.hypot(self.held_error, self.train_error)
-        return Estimate(self.train_elbo - self.held_elbo, error)
+        train = Estimate(self.train_elbo, self.train_error)
+        return _difference(train, self._held if self.held_out else self._own)
 
     @property
     def shift(self) -> Estimate:
         """The ELBO of held-out, else of training, images minus that of the inspected images."""
-        if not self.held_out:
-            return Estimate(self.train_gap, self.train_gap_error)
-        error = math.hypot(self.elbo_error, self.held_error)
-        return Estimate(self.held_elbo - self.elbo, error)
+        train = Estimate(self.train_elbo, self.train_error)
+        return _difference(self._held if self.held_out else train, self._own)
+
+    @property
+    def _held(self) -> Estimate:
+        return Estimate(self.held_elbo, self.held_error)
+
+    @property
+    def _own(self) -> Estimate:
+        return Estimate(self.elbo, self.elbo_error)
 
     def beyond_chance(self, found: Estimate) -> bool:
         """Whether a difference is more than `certain` standard errors away from 0."""
@@ -271,3 +270,9 @@ class Evidence:
             if isinstance(value, int | float) and not isinstance(value, bool) and value == value
         ]
         return pandas.DataFrame(rows, columns=["measurement", "value"])
+
+
+def _difference(first: Estimate, second: Estimate) -> Estimate:
+    """The difference of two independent estimates."""
+    error = math.hypot(first.error or 0.0, second.error or 0.0)
+    return Estimate(first.value - second.value, error)
