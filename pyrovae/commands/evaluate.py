@@ -34,6 +34,9 @@ from pyrovae.utils.version import __version__
 
 __all__ = ["check_sections", "main", "open_run", "score_run"]
 
+#: The default features of samples.
+FEATURES = "RandomConvolutions"
+
 
 def open_run(
     root: str | Path,
@@ -125,7 +128,7 @@ def parser() -> Parser:
     parser.add_argument(
         "--features",
         type=str,
-        default="RandomConvolutions",
+        default=FEATURES,
         help="features that compare samples with images: Pixels, RandomConvolutions, Inception, "
         "or the dotted path of a network",
     )
@@ -185,6 +188,8 @@ def _checked(given: Namespace) -> list[str]:
         find_own_parts()  # A typed dotted path is consent to run its code.
     if "samples" in sections:
         named_features(given.features)  # Refuses a misspelt name before hours of work.
+    elif given.features != FEATURES:
+        raise InputError(f"--features {given.features}: needs the section samples")
     return sections
 
 

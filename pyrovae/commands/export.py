@@ -17,6 +17,9 @@ from pyrovae.utils.files import check_new, new_folder
 
 __all__ = ["main", "readme", "write"]
 
+#: Suffixes of files for models: `--out` is a folder.
+FILES = (".onnx", ".pb", ".pkl", ".pt", ".pt2", ".pth", ".safetensors", ".ts")
+
 
 def parser() -> Parser:
     """The command line of `pyrovae export`."""
@@ -43,6 +46,11 @@ def write(
     run: str | Path, out: Path, checkpoint: str, trust: bool
 ) -> tuple[dict[str, Exported], list[str]]:
     """Writes the programs that can be exported; returns them, and one message per other one."""
+    if out.suffix in FILES:
+        raise InputError(
+            f"--out {out}: is the name of a file; allowed is a new folder, for encoder.pt2 and "
+            "decoder.pt2, which torch.export.load reads"
+        )
     check_new(out)
     vae, _ = load_run(run, checkpoint, "cpu", trust)
     found = dict(export_programs(vae))

@@ -37,6 +37,11 @@ OUTPUTS = {
     "traverse": "traversals",
 }
 
+NO_ATTRIBUTES = (
+    "the programs of this run take no attributes, as those of ConditionalVAE do; pyrovae inspect "
+    "RUN --sections attributes, and pyrovae explore RUN, edit attributes of images of any run"
+)
+
 
 def parser() -> Parser:
     """The command line of `pyrovae sample`, which draws samples by default."""
@@ -228,9 +233,8 @@ def _change(vae: ModelGuidePair, data: ImageData, word: str) -> tuple[str, float
     name, equals, value = word.partition("=")
     names = vae.attributes + vae.optional
     if name not in names:
-        known = listed(names) if names else "none for these programs"
-        close = closest(name, names)
-        raise InputError(f"--given {word}: no attribute {name}{close}; allowed are {known}")
+        close = f"no attribute {name}{closest(name, names)}; allowed are {listed(names)}"
+        raise InputError(f"--given {word}: {close if names else NO_ATTRIBUTES}")
     if not equals:
         raise InputError(f"--given {word}: write {name}=VALUE")
     found = _number(data, name, value)

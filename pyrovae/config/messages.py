@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pyrovae.config.catalogue import concrete, entries
+from pyrovae.config.elsewhere import known_elsewhere
 from pyrovae.config.naming import is_known, loaded_class
 from pyrovae.config.roles import ALSO, BASES, LINKED, LISTS, ROLES
 from pyrovae.utils.text import closest, cut
@@ -36,7 +37,7 @@ def not_a_part(text: Any, option: str) -> str:
     """Why a text does not name a part."""
     if str(text).startswith("{"):
         return f"'{cut(text)}' is not a mapping that YAML can read"
-    close = closest(str(text), _names(option.lstrip("-")))
+    close = known_elsewhere(str(text)) or closest(str(text), _names(option.lstrip("-")))
     return f"unknown class '{cut(text)}'{close}; {known_parts(option)}"
 
 
@@ -51,15 +52,17 @@ def no_such_option(option: str, known: Collection[str]) -> str:
     linked = {f"--{role}.{name}" for name in LINKED.get(role, ())}
     owners = _owners(role) if f"--{role}" in known else {}
     having, hint = sorted(owners.get(argument, ())), ""
+    if elsewhere := known_elsewhere(argument):
+        return f"{cut(option)}: no such option{elsewhere} (see --help)"
     if not role and (ends := _ending_in(argument, known)):
         hint = f"; did you mean {' or '.join(ends)}?"
     elif having:
         hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it"
     elif close := _close(option, set(known) - linked - {f"--{role}"}):
         hint = f"; did you mean {close}?"
-    elif elsewhere := difflib.get_close_matches(argument, owners, n=1):
-        named = ", ".join(sorted(owners[elsewhere[0]]))
-        hint = f"; did you mean --{role}.{elsewhere[0]} of {named}?"
+    elif others := difflib.get_close_matches(argument, owners, n=1):
+        named = ", ".join(sorted(owners[others[0]]))
+        hint = f"; did you mean --{role}.{others[0]} of {named}?"
     return f"{cut(option)}: no such option{hint} (see --help)"
 
 

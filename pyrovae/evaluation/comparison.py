@@ -29,6 +29,12 @@ SCALED = ("elbo", "distortion", "log_evidence")
 #: Settings that each row of the CSV file repeats.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
+#: What the errors of a comparison are of.
+OF_IMAGES = (
+    "± and bars are standard errors over the images; runs that differ in the seed of training "
+    "alone may differ by more"
+)
+
 
 def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None = None) -> str:
     """Compares reports on the same images with the first of them.
@@ -67,7 +73,7 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
     lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
     table = score_table(_shown(columns, names, asked or reports), greys=greys, given=given)
     files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
-    return "\n".join([table, *lines, files])
+    return "\n".join([table, *lines, OF_IMAGES, files])
 
 
 def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> Columns:
@@ -85,9 +91,11 @@ def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> C
 def _seen(report: Report, given: Sequence[str], greys: bool) -> str:
     """The title of the figure: images, weights, seed and scale, and runs with log p(x | y)."""
     conditional = f"; log p(x | y) for {', '.join(given)}" if given else ""
-    weights = f"{report.settings['checkpoint']} weights, seed {report.settings['seed']}"
+    weights = (
+        f"{report.settings['checkpoint']} weights, scored with seed {report.settings['seed']}"
+    )
     scale = "; log p(x) and ELBO of grey values" if greys else ""
-    return f"{report.about}; {weights}{scale}{conditional}; bars: 2 standard errors"
+    return f"{report.about}; {weights}{scale}{conditional}; bars: 2 standard errors over images"
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:

@@ -49,6 +49,7 @@ class MMD(PerImageELBO):
         if not 1 - alpha <= weight < float("inf"):
             raise ValueError(f"weight must be at least 1 - alpha = {1 - alpha}, got {weight}")
         self.alpha, self.weight = alpha, weight
+        self.rate_weight = 1 - alpha
 
     def objective(self, runs: list[Run]) -> Tensor:
         """The loss in nats, summed over the images."""

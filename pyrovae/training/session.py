@@ -179,6 +179,10 @@ class Session:
         coupled = coupled_parts(self.vae, self.objective)
         for line in self.group.about(self.trainer.batch_size, coupled):
             self.callbacks.message(line)
+        now = self.progress()
+        beta = self.recipe.beta(replace(now, step=now.total - 1))
+        if line := self.trainer.about_best(beta * self.objective.rate_weight):
+            self.callbacks.message(line)
         self.stepper = self.choose_steps()
 
     def info(self) -> RunInfo:

@@ -9,6 +9,10 @@ from pyrovae.utils.arguments import Recorded
 __all__ = ["Settings"]
 
 
+#: The difference of a weight from 1 that is not worth a line.
+TOLERANCE = 0.05
+
+
 class Settings(Recorded):
     """The settings of a run; see `Trainer` for each."""
 
@@ -42,3 +46,17 @@ class Settings(Recorded):
         self.clip_norm, self.patience, self.max_skipped = clip_norm, patience, max_skipped
         self.sync_batch_norm, self.restore_best = sync_batch_norm, restore_best
         self.ema = ema
+
+    def about_best(self, weight: float) -> str:
+        """A line for the log if the best epoch is not the best one for the loss; "" if it is.
+
+        Args:
+            weight: the weight of the rate in the loss at the end of training.
+        """
+        if abs(weight - 1) < TOLERANCE or not (self.patience or self.restore_best):
+            return ""
+        return (
+            "the best epoch has the highest validation ELBO, in which the rate has the weight 1; "
+            f"the loss ends with the weight {weight:g}: --trainer.patience null and "
+            "--trainer.restore_best false keep the last epoch"
+        )

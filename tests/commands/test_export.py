@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pyrovae import Trainer, load
+from pyrovae import InputError, Trainer, load
 from pyrovae.commands import export
 from tests.support.commands import TINY, run
 from tests.support.small import adam, train
@@ -93,3 +93,11 @@ def test_a_part_that_cannot_be_exported_gets_a_line(
     assert errors.count("\n") == 1
     text = (tmp_path / "out" / "README.md").read_text()
     assert "Not exported: encoder" in text and "encoder.pt2" not in text
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "decoder.pt2"])
+def test_a_file_is_no_folder_to_write(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=f"{name}: is the name of a file; allowed is a"
+    ):
+        export.main([str(tmp_path), "--out", str(tmp_path / name)])
