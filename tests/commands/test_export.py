@@ -97,7 +97,5 @@ def test_a_part_that_cannot_be_exported_gets_a_line(
 
 @pytest.mark.parametrize("name", ["model.onnx", "decoder.pt2"])
 def test_a_file_is_no_folder_to_write(name: str, tmp_path: Path) -> None:
-    with pytest.raises(
-        InputError, match=f"{name}: is the name of a file; allowed is a"
-    ):
+    with pytest.raises(InputError, match=f"{name}: is the name of a file; allowed is a"):
         export.main([str(tmp_path), "--out", str(tmp_path / name)])
