@@ -18,7 +18,7 @@ from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
 from pyrovae.config.second_data import OPTION, divided_options, read_all, second_data
 from pyrovae.config.trust import Consent
-from pyrovae.data import SPLITS, ImageData
+from pyrovae.data import SPLITS, ImageData, Split
 from pyrovae.data.finding import with_folders
 from pyrovae.data.layout import shown_channels
 from pyrovae.engine import Engine
@@ -125,7 +125,7 @@ def open_subject(
         shown=given if len(given) else some.spread(budget.shown),
         name=split,
         train=data.split("train"),
-        held_out=data.split("test" if split == "val" else "val"),
+        held_out=_held_out(data, split),
         wide=_prefers_wide_guide(run, trust),
         factors=tuple(data.factors),
         given=len(given) > 0,
@@ -137,6 +137,14 @@ def open_subject(
         flip=data.flip,
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
+
+
+def _held_out(data: ImageData, split: str) -> Split | None:
+    """Images that are neither of the training split nor of the given one; None without any."""
+    try:
+        return data.split("test" if split == "val" else "val")
+    except InputError:
+        return None
 
 
 def _history(run: RunDirectory) -> pandas.DataFrame | None:

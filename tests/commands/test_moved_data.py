@@ -7,11 +7,14 @@ from pathlib import Path
 import pandas
 import pytest
 
+from pyrovae import ImageFolder, InputError, Trainer
 from pyrovae.commands.evaluate import score_run
 from pyrovae.commands.explore import opened
+from pyrovae.commands.inspect import open_subject
 from pyrovae.config.resuming import PLACES
 from pyrovae.evaluation.scoring import Options
 from tests.support.commands import TINY, folder_of_images, mask, refusal, run, script
+from tests.support.small import small_vae
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("without_pages")]
 
@@ -87,3 +90,12 @@ def test_new_images_are_scored_one_by_one_without_the_table_of_the_old_ones(
     table = pandas.read_csv("scores/typical_typical_shown.csv")
     assert set(table.image) == {f"other/{own.name}" for own in other.iterdir()}
     assert table.p_value.between(0, 1).all() and "row" not in table
+
+
+def test_a_run_without_test_images_is_inspected_on_others(moved: Path, tmp_path: Path) -> None:
+    data = ImageFolder(str(moved), image_size=16, test_fraction=0)
+    Trainer(epochs=1, batch_size=8).fit(small_vae(), data, run=tmp_path / "two")
+    subject, _ = open_subject(tmp_path / "two", split="val")
+    assert subject.held_out is None and subject.name == "val"
+    with pytest.raises(InputError, match="none of the 30 images is in the test split"):
+        open_subject(tmp_path / "two")
