@@ -157,6 +157,8 @@ def _value(action: Action) -> str:
     if str(action.metavar).startswith("{"):
         return str(action.metavar)
     word = next((word for kind, word in WORDS.items() if kind.__name__ in str(hint)), "TEXT")
+    if "Mapping[" in str(hint):
+        return f"'{{NAME: {word}}}'"
     return (
         " ".join([word] * action.nargs)
         if isinstance(action.nargs, int)

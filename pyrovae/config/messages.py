@@ -191,6 +191,8 @@ def _expected(kind: str, given: str) -> str:
     allowed = _readable(kind)
     if "float" in allowed and given.lower().lstrip("+-.") in ("nan", "inf", "infinity"):
         allowed = "a finite number"
+    if "Mapping" in allowed:
+        allowed = "a mapping such as '{name: 2}'"
     return f"expected {allowed}, got {cut(given)}"
 
 

@@ -58,6 +58,11 @@ BAD = {
     "unknown objective": (["--objective=Foo"], "Trace_ELBO"),
     "unknown module": (["--prior=my_parts.Mine"], "my_parts"),
     "misspelt option": (["--bta=1"], "--bta"),
+    "no mapping": (
+        ["--program=ConditionalVAE", "--program.num_classes=2"],
+        "--program.num_classes: expected a mapping such as '{name: 2}', got 2",
+    ),
+    "name of another library": (["--program=LVAE"], "'LVAE' (here: --program LadderVAE)"),
     "empty option": ([""], "an argument is empty"),
     "empty value": (["--run_dir="], "--run_dir: the value is empty"),
     "empty value behind an option": (["--data.limit", ""], "--data.limit: the value is empty"),
