@@ -22,6 +22,8 @@ __all__ = ["find_outliers"]
 
 #: Least number of reference images: with fewer, p-values cannot be small.
 LEAST = 20
+#: The name of training images as the reference.
+TRAINING = "training images"
 #: The second data set in the column `split`.
 AGAINST = "against"
 #: Images per set whose regret is compared, per image that the budget allows to refine.
@@ -95,16 +97,18 @@ def find_outliers(
 
     The estimate is a lower bound on average, and too low for small S. The estimator is the same
     for all images, so ranks are valid for any S: for an image from the distribution of the
-    reference images the p-value is uniform. Images of the training split are no reference: they
-    are more probable than others, and p-values would be too small. Where k-hat is above 0.7,
-    ranks depend both on how typical an image is and on how well the guide fits it.
+    reference images the p-value is uniform. Training images are the reference only where there
+    are no others: they are more probable than new ones, so p-values are then too small. Where
+    k-hat is above 0.7, ranks depend both on how typical an image is and on how well the guide
+    fits it.
 
     An image may also be atypical because it is too probable, as smooth images often are; its
     `rank` is then near 1.
 
     Args:
         subject: what is inspected. Its held-out images are the reference; if there are fewer than
-            20, every second image of the split is.
+            20, every second image of the split; if there are fewer than 20 of these too, the
+            training images.
         images: the largest number of images of the split, and of reference images; by default an
             eighth of the budget's images, at most 200.
         draws: draws per image, S; by default a tenth of the budget's importance draws, or 25.
@@ -200,17 +204,21 @@ def _regrets(subject: Subject, splits: dict[str, Split]) -> np.ndarray:
 
 def _places(subject: Subject, name: str, split: Split) -> list[int]:
     """The indices of images in the split of that name of the data set; else in the given one."""
-    data = subject.programs.data
-    if data is None or name not in SPLITS:
-        return [*range(len(split))]
-    whole = {own: place for place, own in enumerate(data.split(name).names)}
+    data, whole = subject.programs.data, {}
+    if data is not None and name in SPLITS:
+        with suppress(InputError):  # The images may be gone.
+            whole = {own: place for place, own in enumerate(data.split(name).names)}
     return [whole.get(own, place) for place, own in enumerate(split.names)]
 
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     """The images to rank, the reference images, and the name of the reference in texts."""
-    if subject.held_out is not None and len(subject.held_out) >= LEAST:
-        sides, of = [subject.split, subject.held_out], "held-out images"
+    known = [None if subject.name == "train" else subject.train, subject.held_out]
+    train, held_out = (own if own is not None and len(own) >= LEAST else None for own in known)
+    if held_out is not None:
+        sides, of = [subject.split, held_out], "held-out images"
+    elif train is not None and len(subject.split) < 2 * LEAST:
+        sides, of = [subject.split, train], TRAINING
     else:
         sides = [subject.split.take(range(start, len(subject.split), 2)) for start in (0, 1)]
         of = f"other images of {subject.name}"

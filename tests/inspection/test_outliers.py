@@ -9,6 +9,7 @@ import pytest
 import scipy.stats
 import torch
 
+from pyrovae import InputError
 from pyrovae.inspection.anomalies import auroc
 from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
 from pyrovae.inspection.sections.typical import _outliers_said
@@ -109,6 +110,13 @@ def test_too_few_held_out_images_give_way_to_the_others_of_the_split() -> None:
     assert found.of == "other images of test" and len(found.reference) >= 20
     found = find_outliers(subject_of(vae, split, held_out=split.take(range(20))))
     assert found.of == "held-out images" and len(found.reference) == 20
+    few = subject_of(vae, split.take(range(30)), train=split)
+    found = find_outliers(few)
+    assert found.of == "training images" and "p-values are too small" in " ".join(
+        _outliers_said(found)
+    )
+    with pytest.raises(InputError, match="^15 reference images: allowed is 20"):
+        find_outliers(replace(few, name="train"))
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ def explorer(
     data = data or small_data(num_test=count)
     split = data.split("test")
     some: dict[str, Any] = {"shown": split.take([0, 1]), "train": data.split("train")}
+    some["held_out"] = data.split("val")
     budget = Budget(count, 2, 100, 2, 20, 1, importance_draws=250)
     engine = Engine(device, "fp32")
     return Explorer(Subject(programs, split, engine, budget=budget, **some), data)

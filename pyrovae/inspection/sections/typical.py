@@ -12,7 +12,7 @@ from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection import typical
 from pyrovae.inspection.anomalies import SCORES
 from pyrovae.inspection.dispersion import noise_size
-from pyrovae.inspection.outliers import Outliers, find_outliers
+from pyrovae.inspection.outliers import TRAINING, Outliers, find_outliers
 from pyrovae.inspection.plotting import Sample, densities, image_rows
 from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
@@ -46,6 +46,11 @@ SHAPES = {
     "noise, and few are far larger",
     (0, 0): "of the same height in the middle, at the ends and between, within 5% of a flat one",
 }
+#: What is said of ranks among training images.
+FEW = (
+    "There are too few held-out images to rank others among. Training images are more probable "
+    "than new ones, so the p-values are too small."
+)
 
 #: What each table shows.
 CAPTIONS = {
@@ -129,6 +134,7 @@ def _outliers_said(rare: Outliers) -> list[str]:
         f"({len(table) / (count + 1):.1f} expected); the least probable of them is {least.image}, "
         f"with log p(x) of at least {least.log_evidence:,.1f} nats.",
         _reliability(rare),
+        *([FEW] if rare.of == TRAINING else []),
     ]
     return said + [
         f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats (k-hat "

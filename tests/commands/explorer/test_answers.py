@@ -255,14 +255,14 @@ def test_slow_colours_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_an_unusual_image_is_unlike_the_training_data(monkeypatch: pytest.MonkeyPatch) -> None:
     vae = small_vae(likelihood=Normal(0.1))
-    own = explorer(vae, 40, small_data(num_train=110, num_test=40))
+    own = explorer(vae, 40, small_data(num_val=110, num_test=40))
     white = np.full((16, 16), 255, np.uint8)
     ANSWERS["upload"](own, {"bytes": file_of(white)})
     monkeypatch.setattr("pyrovae.commands.explorer.answers.images.SECONDS", 0.0)
     waiting = ask(own, "scores", name="upload:1")
     assert waiting["p_value"] is None and not waiting["unlike"] and waiting["done"] < 1
     assert waiting["says"] == [
-        "The rank of log p(x) is not known yet: so far, 1 of 110 training images are scored."
+        "The rank of log p(x) is not known yet: so far, 1 of 110 held-out images are scored."
     ]
     assert not own.prepare(0.0)
     assert own.prepare(60.0)
@@ -270,7 +270,7 @@ def test_an_unusual_image_is_unlike_the_training_data(monkeypatch: pytest.Monkey
     known = own.reference[0].table.log_evidence
     assert found["unlike"] and found["p_value"] == pytest.approx(2 / 111) and found["done"] == 1
     assert found["typicality"] == pytest.approx(abs(found["log_evidence"] - known.mean()))
-    assert found["says"][0].startswith("Unlike the training data: hardly any of 110 training")
+    assert found["says"][0].startswith("Unlike the training data: hardly any of 110 held-out")
     usual = [ask(own, "scores", name=name) for name in own.names]
     # Each image is flagged with a probability of 2%: of 40, more than 8 by chance once in 1e8.
     assert sum(score["unlike"] for score in usual) <= 8
@@ -322,7 +322,7 @@ def test_a_collapsed_posterior_has_answers_too() -> None:
 
 
 def test_without_reference_images_there_are_no_outlier_scores() -> None:
-    own = explorer(small_vae(), 30, small_data(num_train=10, num_test=30))
+    own = explorer(small_vae(), 30, small_data(num_train=10, num_val=10, num_test=30))
     found = ask(own, "colour", name="outlier score")
     assert found["done"] == 1 and set(found["values"]) == {None}
     scores = ask(own, "scores", name="test:0")
