@@ -73,7 +73,7 @@ def _classes(column: np.ndarray, names: Sequence[str] | None) -> dict[float, str
     """The name of each class that has a column; none if the values are no classes."""
     values, counts = np.unique(column, return_counts=True)
     if names is None:
-        return {value: f"{value:.0f}" for value in values if is_classes(column)}
+        return {value: f"{value:.0f}" for value in values} if is_classes(column) else {}
     chosen = np.sort(values[np.argsort(-counts, kind="stable")[:CLASSES]])
     return {value: names[int(value)] for value in (chosen[1:] if len(values) == 2 else chosen)}
 

@@ -1,4 +1,4 @@
-"""Improbable images: scores compared with those of training images and of a second data set."""
+"""Improbable images: scores compared with those of held-out images and of a second data set."""
 
 from __future__ import annotations
 

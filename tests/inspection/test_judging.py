@@ -448,3 +448,10 @@ def test_a_difference_of_unknown_error_is_not_sure() -> None:
     assert replace(HEALTHY, below=50.0, below_error=1.0).is_below
     assert not replace(HEALTHY, below=50.0, below_error=math.nan).is_below
     assert not replace(HEALTHY, below=50.0, below_error=1.0, groups=1.0).is_below
+
+
+@pytest.mark.parametrize(("held_elbo", "shifted"), [(2500.0, True), (1900.0, False)])
+def test_copies_explain_a_higher_elbo_only(held_elbo: float, shifted: bool) -> None:
+    own = replace(HEALTHY, duplicates=0.1, held_elbo=held_elbo, held_error=4.0)
+    causes = [found.cause for found in judge(own).findings]
+    assert "duplicates" in causes and ("data_shift" in causes) == shifted

@@ -294,3 +294,9 @@ def test_held_out_images_are_scored_too() -> None:
     found = scores.measure(replace(own, held_out=own.train))
     assert found["held_elbo"] == found["train_elbo"] and found["held_error"] > 0
     assert "held_elbo" not in scores.measure(replace(own, held_out=own.train, name="train"))
+    test = own.split
+    for number, known in ((1, False), (19, False), (30, True)):
+        groups = np.arange(len(test)) % number
+        grouped = replace(own, held_out=replace(test, groups=groups))
+        found = scores.measure(grouped)
+        assert ("held_elbo" in found) == known and found.get("groups") == (30 if known else None)

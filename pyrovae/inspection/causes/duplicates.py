@@ -21,4 +21,6 @@ def look(evidence: Evidence) -> Finding | None:
     title = "Inspected images are copies of training images"
     effect = "Scores are those of new images"
     advice = Advice("Remove the copies from one of the splits", {}, effect)
-    return Finding("duplicates", title, math.nan, reason, (advice,), frozenset({"data_shift"}))
+    # Copies can only raise the ELBO of the inspected images.
+    explains = frozenset({"data_shift"} if evidence.shift.value < 0 else ())
+    return Finding("duplicates", title, math.nan, reason, (advice,), explains)

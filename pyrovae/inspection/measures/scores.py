@@ -30,6 +30,8 @@ IMAGES, FITTED = 400, 800
 MANY = 10_000
 #: Clusters of training images.
 CLUSTERS = 10
+#: Least number of held-out images, or of their groups.
+LEAST_HELD_OUT = 20
 #: Images that the models without structure are fitted to.
 FEW = 200
 
@@ -48,10 +50,8 @@ def measure(subject: Subject) -> dict[str, Any]:
     train = Estimate.of(_elbo(subject, seen), seen.groups)
     fitted = subject.train.spread(FITTED).images
     found |= {"train_elbo": train.value, "train_error": train.error or 0.0}
-    if subject.name != "train" and subject.held_out is not None and len(subject.held_out) > 1:
-        others = subject.held_out.spread(IMAGES)
-        held = Estimate.of(_elbo(subject, others), others.groups)
-        found |= {"held_elbo": held.value, "held_error": held.error or 0.0}
+    if subject.name != "train" and subject.held_out is not None:
+        found |= _held_out(subject, subject.held_out.spread(IMAGES), found)
     few = fitted[:: max(1, len(fitted) // FEW)]  # Without structure, few images are enough.
     both = subject.programs.likelihood, few, some.images
     found["no_latent"] = without_structure(structureless(*both, seed=subject.seed), own.value)
@@ -59,6 +59,16 @@ def measure(subject: Subject) -> dict[str, Any]:
     if subject.programs.likelihood.grey_levels is None:  # PCA is a loose bound of binary pixels.
         found["clusters"] = _clusters(subject, fitted, some.images)
     return found
+
+
+def _held_out(subject: Subject, others: Split, found: dict[str, Any]) -> dict[str, Any]:
+    """The ELBO of held-out images; nothing if their number is too small for a standard error."""
+    count = len(others) if others.groups is None else len(np.unique(others.groups))
+    if count < LEAST_HELD_OUT:
+        return {}
+    held = Estimate.of(_elbo(subject, others), others.groups)
+    fewest = {} if others.groups is None else {"groups": min(found.get("groups", count), count)}
+    return {"held_elbo": held.value, "held_error": held.error or 0.0, **fewest}
 
 
 def _simpler(subject: Subject, elbo: Tensor, scored: Split) -> dict[str, Any]:
