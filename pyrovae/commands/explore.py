@@ -23,6 +23,7 @@ from pyrovae.config.options import add_opening, opening, run_parser
 from pyrovae.config.parsing import Parser
 from pyrovae.data import SPLITS
 from pyrovae.data.base import place_of
+from pyrovae.data.finding import with_folders
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.progress import hides_bar
@@ -45,7 +46,7 @@ def parser() -> Parser:
     )
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_texts(
-        "--images", "images to start with: files, or images of a split such as test:12"
+        "--images", "images to start with: files, folders, or images of a split such as test:12"
     )
     parser.add_argument(
         "--num_images", type=int, help="number of images of the split on the map (0: all)"
@@ -82,7 +83,7 @@ def opened(options: Namespace) -> tuple[Explorer, dict[str, str]]:
     """The explorer, and the names of `--images` by how the user named them."""
     if options.num_images in (1, 2):
         raise InputError(f"--num_images {options.num_images}: a map needs 3 images; 0 means all")
-    contents = {name: _content(name) for name in options.images or ()}
+    contents = {name: _content(name) for name in with_folders(options.images or ())}
     explorer = Explorer.open(
         options.run,
         split=options.split,

@@ -124,7 +124,7 @@ def add_opening(parser: Parser) -> None:
     parser.add_argument("--checkpoint", type=str, default="best", help="best or last")
     parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda, mps ...")
     for name in PLACES:
-        about = f"new {name} of the run's data set, if its files have moved"
+        about = f"new {name} of the run's data set, if its files have moved; null for none"
         parser.add_argument(f"--data.{name}", type=str | None, default="", help=about)
     add_trust(parser)
 

@@ -72,7 +72,7 @@ def find_images(root: Path, folder: str) -> Found:
 
 
 def with_folders(names: Sequence[str]) -> list[str]:
-    """Names of images, with the images at any depth in place of each folder.
+    """Names of images, each once, with the images at any depth in place of each folder.
 
     Raises:
         InputError: if a folder has no images.
@@ -83,7 +83,7 @@ def with_folders(names: Sequence[str]) -> list[str]:
         if inside == []:
             raise InputError(f"{name}: no images in this folder or its subfolders")
         found += [name] if inside is None else [str(Path(name) / own) for own in inside]
-    return found
+    return list(dict.fromkeys(found))
 
 
 def in_short(names: Sequence[str], limit: int = 6) -> str:

@@ -107,8 +107,8 @@ def find_outliers(
 
     Args:
         subject: what is inspected. Its held-out images are the reference; if there are fewer than
-            20, every second image of the split; if there are fewer than 20 of these too, the
-            training images.
+            20, and for the training split, every second image of the split; if there are fewer
+            than 20 of these too, the training images.
         images: the largest number of images of the split, and of reference images; by default an
             eighth of the budget's images, at most 200.
         draws: draws per image, S; by default a tenth of the budget's importance draws, or 25.
@@ -213,8 +213,10 @@ def _places(subject: Subject, name: str, split: Split) -> list[int]:
 
 def _sides(subject: Subject, most: int) -> tuple[Split, Split, str]:
     """The images to rank, the reference images, and the name of the reference in texts."""
-    known = [None if subject.name == "train" else subject.train, subject.held_out]
-    train, held_out = (own if own is not None and len(own) >= LEAST else None for own in known)
+    # Training images are ranked among each other: they are more probable than all others.
+    known = [] if subject.name == "train" else [subject.train, subject.held_out]
+    enough = [own if own is not None and len(own) >= LEAST else None for own in known]
+    train, held_out = enough or (None, None)
     if held_out is not None:
         sides, of = [subject.split, held_out], "held-out images"
     elif train is not None and len(subject.split) < 2 * LEAST:

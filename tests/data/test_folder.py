@@ -354,7 +354,7 @@ def test_pipes_and_devices_are_left_out_and_counted(
 def test_a_folder_among_names_of_images_is_all_of_its_images(tmp_path: Path) -> None:
     fill(new := tmp_path / "new", 30)
     fill(new / "deep", 1)
-    found = with_folders(["test:1", str(new), "a.png"])
+    found = with_folders(["test:1", str(new), "a.png", str(new), "a.png"])
     assert len(found) == 33 and found[0] == "test:1" and found[-1] == "a.png"
     assert set(found[1:-1]) == {str(path) for path in new.rglob("*.png")}
     (tmp_path / "empty").mkdir()

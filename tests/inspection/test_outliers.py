@@ -12,7 +12,7 @@ import torch
 from pyrovae import InputError
 from pyrovae.inspection.anomalies import auroc
 from pyrovae.inspection.outliers import Outliers, find_outliers, rank_among
-from pyrovae.inspection.sections.typical import _outliers_said
+from pyrovae.inspection.sections.typical import _outliers_said, section
 from tests.support.oracle_subjects import (
     linear_subject,
     small_subject,
@@ -167,3 +167,28 @@ def test_images_of_a_group_count_once_in_errors_of_aurocs() -> None:
         own = replace(subject, split=usual, against=others)
         errors.append(find_outliers(own, images=200, draws=2).aurocs().error)
     assert errors[1]["log_evidence"] == pytest.approx(errors[0]["log_evidence"], rel=1e-6)
+
+
+@pytest.mark.slow
+def test_many_shown_images_are_counted(unpainted: pytest.MonkeyPatch) -> None:
+    """A sentence and a line for each would hide the others."""
+    del unpainted
+    subject = small_subject(small_vae())
+    many = replace(subject, shown=subject.split)
+    for own in (subject, many):
+        found = section(own)
+        rare, said = (
+            find_outliers(own),
+            [each for each in found.says if each.startswith("The image ")],
+        )
+        assert len(said) == min(6, len(rare.shown))
+        low = (rare.shown.p_value <= 0.05).sum()
+        told = f"{low} of {len(rare.shown)} shown images have a p-value of 0.05 or less"
+        assert found.says[0].startswith(told) == (len(rare.shown) > 6)
+
+
+@pytest.mark.slow
+def test_training_images_are_ranked_among_each_other() -> None:
+    subject = small_subject(small_vae())
+    found = find_outliers(replace(subject, name="train"))
+    assert found.of == "other images of train" and len(found.own) + len(found.reference) == 40

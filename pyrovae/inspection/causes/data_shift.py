@@ -17,13 +17,14 @@ def look(evidence: Evidence) -> Finding | None:
     sure = cost > evidence.least and evidence.beyond_chance(gap)
     if not sure or not (differs or evidence.held_out):
         return None
-    reason = (
-        "A test on downscaled images shows that training and inspected images differ (p = "
-        f"{evidence.shift_p:.1g}). "
-    )
     others = "held-out images" if evidence.held_out else "the training images"
-    ends = f"{cost:,.0f} nats {'higher' if gap.value > 0 else 'lower'}"
-    reason = f"{reason if differs else ''}The ELBO of {others} is {ends}."
+    reason = f"The ELBO of {others} is {cost:,.0f} nats {'higher' if gap.value > 0 else 'lower'}."
+    if differs:
+        found = f"(p = {evidence.shift_p:.1g})"
+        tested = (
+            f"A test on downscaled images shows that training and inspected images differ {found}."
+        )
+        reason = f"{tested} {reason}"
     title, fault = "Training and inspected images differ", cost > evidence.fault
     advice = Advice("Train on images of both sources, or divide all images at random")
     return Finding("data_shift", title, cost, reason, (advice,), EXPLAINS, fault)

@@ -46,6 +46,8 @@ SHAPES = {
     "noise, and few are far larger",
     (0, 0): "of the same height in the middle, at the ends and between, within 5% of a flat one",
 }
+#: A p-value that is counted as small.
+SMALL_P = 0.05
 #: What is said of ranks among training images.
 FEW = (
     "There are too few held-out images to rank others among. Training images are more probable "
@@ -136,10 +138,23 @@ def _outliers_said(rare: Outliers) -> list[str]:
         _reliability(rare),
         *([FEW] if rare.of == TRAINING else []),
     ]
-    return said + [
+    return [*_many_said(rare), *said] + [
         f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats (k-hat "
         f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} ({chance(own.p_value)})."
-        for own in rare.shown.itertuples()
+        for own in rare.shown.head(ROW).itertuples()
+    ]
+
+
+def _many_said(rare: Outliers) -> list[str]:
+    """How many p-values of shown images are small, if there are too many to name each."""
+    shown, count = rare.shown, len(rare.reference)
+    if len(shown) <= ROW:
+        return []
+    return [
+        f"{(shown.p_value <= SMALL_P).sum()} of {len(shown):,} shown images have a p-value of "
+        f"{SMALL_P} or less ({SMALL_P * len(shown):,.1f} expected of images like the {rare.of}). "
+        f"With {count} {rare.of} no p-value is below {1 / (count + 1):.2g}. The table of shown "
+        f"images has all p-values; the {ROW} least probable images are named below."
     ]
 
 
@@ -297,9 +312,10 @@ def _pictures(subject: Subject, rare: Outliers) -> Drawing:
             notes[title] = [f"{value:,.0f}\n{rank:.0%}" for value, rank in both]
     return Drawing(
         image_rows(rows, notes),
-        "The images with the smallest and the largest log p(x), and the shown images; below "
-        f"each its log p(x) in nats (a lower bound), and the share of the {rare.of} that are "
-        f"less probable; {subject.where(len(rare.split))}.",
+        "The images with the smallest and the largest log p(x), and the shown images"
+        f"{' with the smallest' if len(rare.shown) > ROW else ''}; below each its log p(x) in "
+        f"nats (a lower bound), and the share of the {rare.of} that are less probable; "
+        f"{subject.where(len(rare.split))}.",
     )
 
 
@@ -351,14 +367,18 @@ def _log_evidence(subject: Subject, rare: Outliers) -> Drawing:
     table = rare.own
     split = Sample(table.log_evidence.to_numpy(), str(table.split.iloc[0]), DATA)
     bins = max(10, min(40, len(table) // 5))
-    densities(own, split, Sample(rare.reference, rare.of, INK, "--"), bins=bins)
-    shown = rare.shown
-    for place, value in enumerate(shown.log_evidence):
+    samples, shown = [split, Sample(rare.reference, rare.of, INK, "--")], rare.shown
+    named = "values of the shown images (vertical lines)"
+    if len(shown) > ROW:
+        samples.append(Sample(shown.log_evidence.to_numpy(), "shown", SHOWN))
+        named = f"{len(shown):,} shown images (line)"
+    densities(own, *samples, bins=bins)
+    for place, value in enumerate(shown.log_evidence if len(shown) <= ROW else ()):
         own.axvline(value, color=SHOWN, lw=1.5, label="" if place else "shown")
     name_axes(own, "log p(x) (nats)", "density")
     return Drawing(
         legend(figure, own),
         f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
         f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
-        f"values of the shown images (vertical lines); {subject.where(len(rare.split))}.",
+        f"{named}; {subject.where(len(rare.split))}.",
     )
