@@ -96,7 +96,7 @@ def test_a_taken_port_is_found_before_the_run_is_opened(
         (["{run}", "--images", "test:16"], "test:16: allowed are the images 0 to 15 of test"),
         (["{run}", "--images", "none.png"], "none.png: no such file (test:12 is an image"),
         (["{run}", "--images", "{run}/config.yaml"], "config.yaml: not an image; allowed are PNG"),
-        (["{run}", "--images", "{run}"], "{run}: no such file"),
+        (["{run}", "--images", "folder.html"], "folder.html: no images in this folder"),
         (["{run}", "--export=page.pdf"], "--export: must end in .html, got page.pdf"),
         (["{run}", "--export=folder.html"], "--export: folder.html is a folder; name a file"),
         (["{run}", "--export=none.png/page.html", "--images", "none.png"], "none.png: no such"),
@@ -118,15 +118,18 @@ def test_bad_input_is_one_line(
     assert expected.format(run=trained) in line and len(line) < 400
 
 
+@pytest.mark.parametrize("name", ["faces", "faces/face.png"])
 def test_the_page_is_written_to_one_file(
+    name: str,
     trained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    Image.new("RGB", (30, 40), (200, 150, 100)).save(tmp_path / "face.png")
+    (tmp_path / "faces").mkdir()
+    Image.new("RGB", (30, 40), (200, 150, 100)).save(tmp_path / "faces" / "face.png")
     path = tmp_path / "new" / "page.html"
-    images = ["--images", str(tmp_path / "face.png"), "val:3"]
+    images = ["--images", str(tmp_path / name), "val:3"]
     given = [str(trained), f"--export={path}", "--device=cpu", *images]
     assert run("explore", given, monkeypatch) == 0
     said = capsys.readouterr()

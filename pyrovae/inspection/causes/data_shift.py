@@ -15,9 +15,9 @@ def look(evidence: Evidence) -> Finding | None:
     gap, differs = evidence.shift, evidence.shift_p < LEVEL
     cost = abs(gap.value)
     sure = cost > evidence.least and evidence.beyond_chance(gap)
-    if not sure or not (differs or evidence.held_out):
+    if not sure or not (differs or evidence.has_held_out):
         return None
-    others = "held-out images" if evidence.held_out else "the training images"
+    others = "held-out images" if evidence.has_held_out else "the training images"
     reason = f"The ELBO of {others} is {cost:,.0f} nats {'higher' if gap.value > 0 else 'lower'}."
     if differs:
         found = f"(p = {evidence.shift_p:.1g})"

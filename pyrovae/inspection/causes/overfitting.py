@@ -14,7 +14,7 @@ def look(evidence: Evidence) -> Finding | None:
     """A gap between training and other images that a shift of the data does not explain."""
     gap, fell = evidence.overfit.value, ""
     sure = gap > evidence.fault and evidence.beyond_chance(evidence.overfit)
-    if not sure or (evidence.shift_p < LEVEL and not evidence.held_out):
+    if not sure or (evidence.shift_p < LEVEL and not evidence.has_held_out):
         return None
     if evidence.val_fall > evidence.fault:
         fell = f" The validation ELBO fell by {evidence.val_fall:,.0f} nats after its best epoch."

@@ -215,7 +215,7 @@ class Evidence:
         return self.train_elbo - self.elbo
 
     @property
-    def held_out(self) -> bool:
+    def has_held_out(self) -> bool:
         """Whether the ELBO of held-out images of the source of the training images is known."""
         return not math.isnan(self.held_elbo)
 
@@ -223,13 +223,13 @@ class Evidence:
     def overfit(self) -> Estimate:
         """The ELBO of training images minus that of held-out, else of the inspected, images."""
         train = Estimate(self.train_elbo, self.train_error)
-        return _difference(train, self._held if self.held_out else self._own)
+        return _difference(train, self._held if self.has_held_out else self._own)
 
     @property
     def shift(self) -> Estimate:
         """The ELBO of held-out, else of training, images minus that of the inspected images."""
         train = Estimate(self.train_elbo, self.train_error)
-        return _difference(self._held if self.held_out else train, self._own)
+        return _difference(self._held if self.has_held_out else train, self._own)
 
     @property
     def _held(self) -> Estimate:
