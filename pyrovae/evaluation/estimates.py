@@ -47,6 +47,16 @@ class Estimate:
         found = np.asarray(values, float)
         return cls(float(found.mean()), error_of_mean(found, groups))
 
+    def __format__(self, spec: str) -> str:
+        """The number and its standard error, both in a format; no error if it is not known.
+
+        Example:
+            >>> f"{Estimate(1234.5, 2.25):,.1f}", f"{Estimate(3.0, math.nan):.1f}"
+            ('1,234.5 ± 2.2', '3.0')
+        """
+        known = self.error is not None and not math.isnan(self.error)
+        return f"{self.value:{spec}}" + (f" ± {self.error:{spec.lstrip('+')}}" if known else "")
+
     @property
     def sure(self) -> bool:
         """Whether the number is above `LEAST`, and above 0 beyond its standard error."""

@@ -122,7 +122,4 @@ def in_short(scores: dict[str, Estimate], given: Sequence[str] = ()) -> str:
 
 def cell(found: Estimate | None, digits: int) -> str:
     """A score with its standard error; empty if there is none."""
-    if found is None:
-        return ""
-    error = "" if found.error is None else f" ± {found.error:,.{digits}f}"
-    return f"{found.value:,.{digits}f}{error}"
+    return "" if found is None else f"{found:,.{digits}f}"

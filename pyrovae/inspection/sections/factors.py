@@ -75,7 +75,7 @@ def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
 
 
 def _scores_said(scores: dict[str, Estimate]) -> str:
-    found = [f"{name} {scores[name].value:.2f} ± {scores[name].error:.2g}" for name in SCORES]
+    found = [f"{name} {scores[name]:.3f}" for name in SCORES]
     gap = scores["mutual_information_gap"].value
     meaning = "factors are spread over several dimensions; the ELBO does not prefer axes"
     if gap > 0.1:

@@ -228,10 +228,7 @@ def _width(found: Temperature, wide: bool) -> str:
 
 
 def _nats(estimate: Estimate) -> str:
-    error = estimate.error
-    if error is None or math.isnan(error):
-        return f"{estimate.value:,.2f} nats"
-    return f"{estimate.value:,.2f} ± {error:,.2f} nats"
+    return f"{estimate:,.2f} nats"
 
 
 def _draw_gaps(table: pandas.DataFrame) -> Figure:

@@ -170,7 +170,7 @@ def _regret_said(rare: Outliers) -> list[str]:
 
 def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> str:
     listed = [
-        f"{SCORES[name][0]} {row.auroc:.2f} ± {row.error:.2f}" for name, row in aurocs.iterrows()
+        f"{SCORES[name][0]} {Estimate(row.auroc, row.error):.2f}" for name, row in aurocs.iterrows()
     ]
     return (
         f"AUROC of {len(rare.against)} images of {subject.against_name} against {len(rare.own)} "
@@ -181,8 +181,7 @@ def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> 
 
 
 def _mean(values: pandas.Series | np.ndarray, groups: np.ndarray | None = None) -> str:
-    found = Estimate.of(np.asarray(values), groups)
-    return f"{found.value:,.1f} ± {found.error:,.1f}"
+    return f"{Estimate.of(np.asarray(values), groups):,.1f}"
 
 
 def _reliability(rare: Outliers) -> str:
@@ -198,10 +197,9 @@ def _reliability(rare: Outliers) -> str:
 
 
 def _noise_said(noise: Estimate) -> str:
-    error = f" ± {noise.error:.2g}" if noise.error is not None else ""
     ratio = max(0.0, noise.value) ** 0.5
     return (
-        f"Squared residuals are {noise.value:.2f}{error} times the variance that the likelihood "
+        f"Squared residuals are {noise:.3f} times the variance that the likelihood "
         f"expects: the root mean square of residuals is {ratio:.2f} times the scale of the noise, "
         f"over all pixels and images."
     )
@@ -237,7 +235,7 @@ def _gain_said(gain: Estimate | None) -> list[str]:
         return []
     return [
         "Normal noise with one scale per pixel position, in place of the likelihood's, would "
-        f"change log p(x | z) by {gain.value:+,.0f} ± {gain.error or 0:,.0f} nats per image "
+        f"change log p(x | z) by {gain:+,.0f} nats per image "
         "(fitted to half of the images, scored on the others)."
     ]
 
@@ -287,7 +285,8 @@ def _anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Dr
         first = Sample(both[0], subject.name, DATA)
         densities(own, first, Sample(both[1], subject.against_name, PRIOR), bins=24)
         name_axes(own, f"{SCORES[str(name)][0]} (nats)", "density")
-        own.set_title(f"AUROC {row.auroc:.2f} ± {row.error:.2f}", fontsize=LABEL, loc="left")
+        found = Estimate(row.auroc, row.error)
+        own.set_title(f"AUROC {found:.2f}", fontsize=LABEL, loc="left")
         own.locator_params(axis="x", nbins=5)
     return Drawing(
         legend(figure, places[0]),
