@@ -65,16 +65,18 @@ def compare_runs(
 
     It writes what `pyrovae evaluate RUN --compare ...` writes. The scores `more_than_first` and
     `elbo_more_than_first` are mean differences per image of log p(x) and of the ELBO; their
-    standard errors are those of paired differences.
+    standard errors are those of paired differences. If some runs differ in the seed of training
+    alone, `comparison_seeds.csv` has the mean of each score over the seeds of each model.
 
     Args:
         runs: the run directories.
         sections: such as `["elbo", "samples"]`; all by default.
-        out: the folder of `comparison.csv` and `comparison.png`; by default the first run.
+        out: the folder of the files; by default the first run.
         **options: as for `evaluate_run`.
 
     Returns:
-        The rows of `comparison.csv`: one per run or baseline and score, with `value` and `error`.
+        The rows of `comparison.csv`: one per run or baseline and score, with `value` and `error`,
+        and the options that differ between the runs.
 
     Raises:
         InputError: if the runs do not score the same images, or as for `evaluate_run`.

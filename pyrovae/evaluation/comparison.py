@@ -10,12 +10,15 @@ from typing import Any
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import BASELINES, EVIDENCE, Opened, Report, notes
-from pyrovae.evaluation.tables import COLUMNS, score_table
+from pyrovae.evaluation.seeds import Sweep
+from pyrovae.evaluation.tables import COLUMNS, TITLES, score_table
+from pyrovae.runs import RunDirectory
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import Figure
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.palette import CATEGORIES, GRID, INK, PAPER, SOFT
+from pyrovae.utils.plain import flat
 from pyrovae.utils.text import legible, printable, short_names
 
 __all__ = ["check_comparable", "compare"]
@@ -29,6 +32,11 @@ SCALED = ("elbo", "distortion", "log_evidence")
 #: Settings that each row of the CSV file repeats.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
+#: What the errors over seeds are of.
+OVER_SEEDS = (
+    "means over runs that differ in the seed of training alone, with their standard errors where "
+    "seeds differ in the score; comparison.csv has each run"
+)
 #: What the errors of a comparison are of.
 OF_IMAGES = (
     "± and bars are standard errors over the images; runs that differ in the seed of training "
@@ -42,38 +50,73 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
     A difference of log p(x) or of the ELBO is the mean of the differences per image. Its
     standard error is that of paired differences, which is smaller than the errors of the two
     means. Densities are converted to probabilities of grey values, so that all are on one scale.
+    If some runs differ in the seed of training alone, the text shows means over seeds, see
+    `Sweep`.
 
     Args:
         reports: one per run, see `check_comparable`. The others are compared with the first.
-        out: the folder of `comparison.csv` and `comparison.png`, which show all scores. Their
-            ELBO and log p(x) are those of grey values where `evaluation.json` has densities.
+        out: the folder of `comparison.csv` and `comparison.png`, which show all scores, and of
+            `comparison_seeds.csv`, the means over seeds. Their ELBO and log p(x) are those of
+            grey values where `evaluation.json` has densities.
         asked: reports of the same runs with the scores that the text shows; by default all.
 
     Returns:
         The table as text, with notes and the paths of both files.
     """
-    first = reports[0]
-    names = short_names([report.run for report in reports])
-    named = dict(zip(names, reports, strict=True))
-    columns: Columns = {}
+    named = dict(zip(short_names([own.run for own in reports]), reports, strict=True))
+    columns, greys = _columns(named), any(report.shift for report in reports)
+    given = [name for name, report in named.items() if report.given]
+    sweep = Sweep({name: flat(RunDirectory(own.run).options()) for name, own in named.items()})
+    files = [out / "comparison.csv", out / "comparison.png"]
+    _write(columns, named, files[0], greys, sweep)
+    _draw(columns, sweep.places, _seen(reports[0], given, greys), files[1])
+    shown, said = _shown(columns, [*named], asked or reports), [OF_IMAGES]
+    if sweep.has_seeds:
+        files.insert(0, out / "comparison_seeds.csv")
+        scores = {name: _without_pairs(shown.pop(name)) for name in named}
+        said = _write_means(columns, sweep, files[0], scores)
+        shown = {sweep.heading(model): own for model, own in sweep.means(scores).items()} | shown
+        given = [sweep.heading(model) for model, runs in sweep.models.items() if runs[0] in given]
+    lines = [*said, *sweep.said(), *_notes(named, asked or reports)]
+    table = score_table(shown, greys=greys, given=given)
+    return "\n".join([table, *lines, printable(", ".join(map(str, files)))])
+
+
+def _columns(named: Mapping[str, Report]) -> Columns:
+    """The scores of runs and baselines, with the differences from the first run."""
+    columns, first = {}, next(iter(named.values()))
     for name, report in named.items():
-        columns[name] = report.comparable("vae")
-        if report is not first:
-            columns[name] |= _difference(first, report)
+        more = {} if report is first else _difference(first, report)
+        columns[name] = report.comparable("vae") | more
     for baseline in BASELINES:
         columns |= _baselines(baseline, named)
-    greys = any(report.shift for report in reports)
-    given = [name for name, report in named.items() if report.given]
-    _write(columns, first, named, out / "comparison.csv", greys)
-    _draw(columns, names, _seen(first, given, greys), out / "comparison.png")
-    remarks: dict[str, list[str]] = {}
-    for name, report, own in zip(names, reports, asked or reports, strict=True):
+    return columns
+
+
+def _notes(named: Mapping[str, Report], asked: Sequence[Report]) -> list[str]:
+    """The notes on the scores that were asked for, each once, with the runs that have it."""
+    found: dict[str, list[str]] = {}
+    for (name, report), own in zip(named.items(), asked, strict=True):
         for line in notes(report.only(own)):
-            remarks.setdefault(line, []).append(name)
-    lines = [f"{line} ({', '.join(runs)})" for line, runs in remarks.items()]
-    table = score_table(_shown(columns, names, asked or reports), greys=greys, given=given)
-    files = printable(f"{out / 'comparison.csv'}, {out / 'comparison.png'}")
-    return "\n".join([table, *lines, OF_IMAGES, files])
+            found.setdefault(line, []).append(name)
+    return [f"{line} ({', '.join(runs)})" for line, runs in found.items()]
+
+
+def _without_pairs(scores: dict[str, Estimate]) -> dict[str, Estimate]:
+    """Scores without the differences from the first run, which is of one seed."""
+    return {name: own for name, own in scores.items() if name not in MORE.values()}
+
+
+def _write_means(columns: Columns, sweep: Sweep, path: Path, shown: Columns) -> list[str]:
+    """Writes the means over seeds of all scores; returns sentences on those that are shown."""
+    table = sweep.table({name: _without_pairs(columns[name]) for name in shown})
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+    names = [name for name in MORE if all(name in own for own in shown.values())]
+    return [
+        OVER_SEEDS,
+        *(s for name in names[:1] for s in sweep.tested(table, name, TITLES[name][0])),
+    ]
 
 
 def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> Columns:
@@ -158,9 +201,13 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
 
 
 def _write(
-    columns: Columns, first: Report, named: Mapping[str, Report], path: Path, greys: bool
+    columns: Columns, named: Mapping[str, Report], path: Path, greys: bool, sweep: Sweep
 ) -> None:
-    """Writes all scores, with the scale of those that a change of density would shift."""
+    """Writes all scores, with the scale of those that a change of density would shift.
+
+    Each row has the options that differ between the runs.
+    """
+    first = next(iter(named.values()))
     scales = dict.fromkeys(SCALED, "grey values" if greys else "as scored")
     rows = []
     for column, scores in columns.items():
@@ -169,12 +216,14 @@ def _write(
         for name, own in scores.items():
             row = {"run": column, "score": name, "value": own.value, "error": own.error}
             row["scale"] = scales.get(name, "")
-            rows.append({**row, **both})
+            options = {option: own.get(column, "") for option, own in sweep.changed.items()}
+            rows.append({**row, **both, **options})
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 
-def _draw(columns: Columns, names: list[str], title: str, path: Path) -> None:
+def _draw(columns: Columns, colours: Mapping[str, int], title: str, path: Path) -> None:
+    names = [*colours]
     panels = [panel for panel in PANELS if _differ([columns[n] for n in names], panel[1])]
     across = min(3, max(1, len(panels)))
     down = max(1, math.ceil(len(panels) / across))
@@ -183,7 +232,7 @@ def _draw(columns: Columns, names: list[str], title: str, path: Path) -> None:
     picture.suptitle(fill(title, int(12 * size[0])), fontsize=9, color=SOFT)
     places = list(picture.subplots(down, across, squeeze=False).flat)
     for axes, (heading, scores) in zip(places, panels, strict=False):
-        _points(axes, columns, names, heading, scores)
+        _points(axes, columns, colours, heading, scores)
     for axes in places[len(panels) :]:
         axes.set_axis_off()
     with replacing(path) as temporary, legible(picture):
@@ -213,10 +262,12 @@ def _differ(runs: Sequence[dict[str, Estimate]], names: Sequence[str]) -> bool:
 
 
 def _points(
-    axes: Any, columns: Columns, names: list[str], heading: str, scores: Sequence[str]
+    axes: Any, columns: Columns, colours: Mapping[str, int], heading: str, scores: Sequence[str]
 ) -> None:
+    """One row per run in its colour; runs of one model have one colour."""
+    names = [*colours]
     for place, name in enumerate(names):
-        color = CATEGORIES[place % len(CATEGORIES)]
+        color = CATEGORIES[colours[name] % len(CATEGORIES)]
         for filled, score in zip((True, False), scores, strict=False):
             found = columns[name].get(score)
             if found is None:

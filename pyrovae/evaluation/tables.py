@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from itertools import zip_longest
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.elbo import OF_SITE
@@ -65,7 +66,7 @@ def score_table(
     """A table of scores as text: one row per score, one column per model.
 
     Args:
-        columns: the scores of each model by name.
+        columns: the scores of each model by name, which may have several lines.
         greys: whether densities have been converted to probabilities of grey values.
         given: the columns of programs that are given attributes y. Their log p(x | y) has separate
             rows.
@@ -75,7 +76,8 @@ def score_table(
     sites = [name for name in found if name.startswith(OF_SITE)]
     order = [n for name in TITLES for n in (name, *(sites if name == "rate" else []))]
     names = [name for name in dict.fromkeys([*order, *found]) if name in found and "/" not in name]
-    shown = [["", *(COLUMNS.get(column, column) for column in columns)]]
+    heads = [COLUMNS.get(column, column).split("\n") for column in columns]
+    shown = [["", *line] for line in zip_longest(*heads, fillvalue="")]
     for name in names:
         title, digits = TITLES.get(name, _title(name))
         if greys and name in SCALED:

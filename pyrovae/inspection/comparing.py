@@ -13,7 +13,7 @@ from pyrovae.inspection.report import Report
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas
-from pyrovae.utils.plain import spelled
+from pyrovae.utils.plain import differing
 
 __all__ = ["compare_reports", "differences"]
 
@@ -134,9 +134,5 @@ def _difference(first: float, other: float) -> str:
 def _changed(reports: Mapping[str, Report]) -> pandas.DataFrame:
     """A row per option that differs between the runs."""
     options = {name: own.evidence.options.values for name, own in reports.items()}
-    rows = []
-    for option in dict.fromkeys(option for own in options.values() for option in own):
-        cells = [spelled(own[option]) if option in own else "" for own in options.values()]
-        if len(set(cells)) > 1:
-            rows.append([f"--{option}", *cells])
+    rows = [[f"--{option}", *own.values()] for option, own in differing(options).items()]
     return pandas.DataFrame(rows, columns=["option", *reports])

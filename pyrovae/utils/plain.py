@@ -14,7 +14,7 @@ try:
 except ImportError:  # PyYAML was built without libyaml.
     from yaml import SafeLoader as _Loader
 
-__all__ = ["flat", "from_yaml", "spelled", "to_json"]
+__all__ = ["differing", "flat", "from_yaml", "spelled", "to_json"]
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -36,6 +36,29 @@ def flat(options: Mapping[str, Any]) -> dict[str, Any]:
         {'prior': 'pyrovae.StandardNormal', 'prior.latent_dim': 32, 'trainer.epochs': 10}
     """
     return dict(_walk(options, ""))
+
+
+def differing(options: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """The flat options that differ between runs, with their value in each run as text.
+
+    Args:
+        options: the flat options of each run by its name.
+
+    Returns:
+        For each option its value by run, empty where the run does not have it.
+
+    Example:
+        >>> differing({"a": {"prior": "Flow", "epochs": 4}, "b": {"epochs": 4}})
+        {'prior': {'a': 'Flow', 'b': ''}}
+    """
+    names = dict.fromkeys(option for own in options.values() for option in own)
+    texts = {
+        option: {
+            run: spelled(own[option]) if option in own else "" for run, own in options.items()
+        }
+        for option in names
+    }
+    return {option: found for option, found in texts.items() if len({*found.values()}) > 1}
 
 
 def spelled(value: Any) -> str:

@@ -170,7 +170,8 @@ def _regret_said(rare: Outliers) -> list[str]:
 
 def _aurocs_said(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> str:
     listed = [
-        f"{SCORES[name][0]} {Estimate(row.auroc, row.error):.2f}" for name, row in aurocs.iterrows()
+        f"{SCORES[name][0]} {Estimate(row.auroc, row.error):.2f}"
+        for name, row in aurocs.iterrows()
     ]
     return (
         f"AUROC of {len(rare.against)} images of {subject.against_name} against {len(rare.own)} "
