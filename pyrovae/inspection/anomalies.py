@@ -19,13 +19,14 @@ from pyrovae.utils.randomness import private_randomness
 
 __all__ = ["SCORES", "auroc", "compressed_nats", "likelihood_regret"]
 
-#: The scores in words, and whether larger values are more anomalous (1) or smaller ones (-1).
+#: The scores in words, whether larger values are more anomalous (1) or smaller ones (-1), units.
 SCORES = {
-    "elbo": ("ELBO", -1),
-    "log_evidence": ("log p(x)", -1),
-    "typicality": ("typicality", 1),
-    "regret": ("likelihood regret", 1),
-    "complexity": ("log p(x) + complexity", -1),
+    "elbo": ("ELBO", -1, "nats"),
+    "log_evidence": ("log p(x)", -1, "nats"),
+    "typicality": ("typicality", 1, "nats"),
+    "regret": ("likelihood regret", 1, "nats"),
+    "complexity": ("log p(x) + complexity", -1, "nats"),
+    "residual": ("largest residual", 1, "times the usual"),
 }
 #: Draws and steps of the refinement, and draws of the ELBO before and after it.
 PARTICLES, STEPS, DRAWS = 2, 20, 16

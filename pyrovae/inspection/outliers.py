@@ -14,6 +14,7 @@ from pyrovae.data import SPLITS, Split
 from pyrovae.data.rows import spread_rows
 from pyrovae.evaluation.evidence import log_evidence
 from pyrovae.inspection.anomalies import SCORES, auroc, compressed_nats, likelihood_regret
+from pyrovae.inspection.residuals import RelativeResiduals
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -26,6 +27,8 @@ LEAST = 20
 TRAINING = "training images"
 #: The second data set in the column `split`.
 AGAINST = "against"
+#: The columns of the largest residual in the table, by those of `RelativeResiduals.largest`.
+RESIDUAL = {"residual": "residual", "row": "residual_row", "column": "residual_column"}
 #: Images per set whose regret is compared, per image that the budget allows to refine.
 PER_REFINED = 12
 
@@ -43,6 +46,7 @@ class Outliers:
         draws: draws per image for log p(x).
         reference_k_hat: k-hat of the reference images.
         reference_groups: their groups, such as patients.
+        residuals: residuals relative to those of the reference images.
     """
 
     table: pandas.DataFrame
@@ -52,6 +56,7 @@ class Outliers:
     draws: int
     reference_k_hat: np.ndarray
     reference_groups: np.ndarray
+    residuals: RelativeResiduals
 
     @property
     def own(self) -> pandas.DataFrame:
@@ -77,7 +82,7 @@ class Outliers:
             `against` images; `larger`, whether larger scores are more anomalous.
         """
         rows = {}
-        for name, (_, sign) in SCORES.items():
+        for name, (_, sign, _) in SCORES.items():
             both = (each[[name, "group"]].dropna() for each in (self.own, self.against))
             (own, first), (others, second) = (each.to_numpy(float).T for each in both)
             if len(own) > 1 and len(others) > 1:
@@ -120,7 +125,10 @@ def find_outliers(
         less probable, and `p_value`; `typicality`, the distance of log p(x) from the mean of the
         reference images; `regret`, see `likelihood_regret`, NaN where it was not computed;
         `complexity`, log p(x) of the 8-bit image plus its compressed length. All in nats. `row`
-        and `group` are the index and the group among the scored images.
+        and `group` are the index and the group among the scored images. `residual` is the largest
+        of the residuals around a pixel, relative to those of the reference images, see
+        `RelativeResiduals`; `residual_row` and `residual_column` are its place, and
+        `residual_p_value` is the p-value of so large a one.
 
     Raises:
         InputError: if there are fewer than 20 reference images.
@@ -148,9 +156,14 @@ def find_outliers(
     table["rank"], table["p_value"] = rank_among(table.log_evidence.to_numpy(), usual)
     table["typicality"] = (table.log_evidence - usual.mean()).abs()
     table["regret"] = _regrets(subject, wanted)
+    residuals = RelativeResiduals(subject, reference)
+    table[[*RESIDUAL.values()]] = _largest_residuals(residuals, wanted)
+    others = residuals.of_reference()
+    table["residual_p_value"] = rank_among(-table.residual.to_numpy(), -others)[1]
     table = table.sort_values("log_evidence", kind="stable", ignore_index=True)
     groups = last.group.to_numpy()
-    return Outliers(table.drop(columns="ess"), usual, of, looked_at, count, k_hat, groups)
+    whole = table.drop(columns="ess"), usual, of, looked_at, count, k_hat, groups
+    return Outliers(*whole, residuals)
 
 
 def reference_images(subject: Subject, most: int = 200) -> tuple[Split, str]:
@@ -200,6 +213,12 @@ def _regrets(subject: Subject, splits: dict[str, Split]) -> np.ndarray:
                 values[rows] = likelihood_regret(subject, split.take(rows))
         found.append(values)
     return np.concatenate(found)
+
+
+def _largest_residuals(residuals: RelativeResiduals, splits: dict[str, Split]) -> pandas.DataFrame:
+    """The largest residual of each image of some splits, and its place."""
+    found = [residuals.largest(own).rename(columns=RESIDUAL) for own in splits.values()]
+    return pandas.concat(found, ignore_index=True)
 
 
 def _places(subject: Subject, name: str, split: Split) -> list[int]:

@@ -182,8 +182,11 @@ def test_many_shown_images_are_counted(unpainted: pytest.MonkeyPatch) -> None:
             [each for each in found.says if each.startswith("The image ")],
         )
         assert len(said) == min(6, len(rare.shown))
-        low = (rare.shown.p_value <= 0.05).sum()
-        told = f"{low} of {len(rare.shown)} shown images have a p-value of 0.05 or less"
+        low, local = ((rare.shown[name] <= 0.05).sum() for name in ("p_value", "residual_p_value"))
+        told = (
+            f"{low} of {len(rare.shown)} shown images have a p-value of log p(x) of 0.05 or less, "
+            f"and {local} have one of their largest residual"
+        )
         assert found.says[0].startswith(told) == (len(rare.shown) > 6)
 
 

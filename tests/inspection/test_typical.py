@@ -338,7 +338,7 @@ def test_the_section_gives_numbers_and_no_advice() -> None:
     subject.programs.likelihood.scale *= 0.5
     found = section(subject)
     ratio = found.tables["dispersion"].value
-    said = f"are {ratio['dispersion']:.2f} ± "
+    said = f"are {ratio['dispersion']:.3f} ± "
     assert any(said in each and "scale of the noise" in each for each in found.says)
     assert not any("Try " in each for each in found.says)
     assert found.symptoms == {

@@ -5,30 +5,35 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection import typical
 from pyrovae.inspection.anomalies import SCORES
 from pyrovae.inspection.dispersion import noise_size
+from pyrovae.inspection.drawing_outliers import (
+    ROW,
+    draw_anomalies,
+    draw_log_evidence,
+    draw_pictures,
+)
 from pyrovae.inspection.outliers import TRAINING, Outliers, find_outliers
-from pyrovae.inspection.plotting import Sample, densities, image_rows
+from pyrovae.inspection.plotting import Sample, densities
 from pyrovae.inspection.scales import scale_of
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
-from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR, SHOWN
-from pyrovae.utils.plotting import LABEL, legend, name_axes, panel, panels
+from pyrovae.utils.palette import DATA, GUIDE, INK, PRIOR
+from pyrovae.utils.plotting import legend, name_axes, panel, panels
 from pyrovae.utils.text import chance
 
 __all__ = ["section"]
 
 PLACE = 130
 
-#: Images that are replicated, and images per row.
-REPLICATED, ROW = 200, 6
+#: Images that are replicated.
+REPLICATED = 200
 LEVEL = 0.01
 #: Smaller differences of a statistic are not reported, for any p-value, in standard deviations.
 SMALL = 0.2
@@ -117,9 +122,9 @@ def _add_outliers(answer: Section, subject: Subject) -> list[str]:
         aurocs = rare.aurocs()
         answer.says.insert(0, _aurocs_said(subject, rare, aurocs))
         answer.tables["anomaly_aurocs"] = aurocs
-        answer.figures["anomaly_scores"] = _anomalies(subject, rare, aurocs)
-    answer.figures["typical_pictures"] = _pictures(subject, rare)
-    answer.figures["typical_log_evidence"] = _log_evidence(subject, rare)
+        answer.figures["anomaly_scores"] = draw_anomalies(subject, rare, aurocs)
+    answer.figures["typical_pictures"] = draw_pictures(subject, rare)
+    answer.figures["typical_log_evidence"] = draw_log_evidence(subject, rare)
     return []
 
 
@@ -140,7 +145,9 @@ def _outliers_said(rare: Outliers) -> list[str]:
     ]
     return [*_many_said(rare), *said] + [
         f"The image {own.image} has a log p(x) of at least {own.log_evidence:,.1f} nats (k-hat "
-        f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} ({chance(own.p_value)})."
+        f"{own.k_hat:.2f}), more than {own.rank:.0%} of the {rare.of} ({chance(own.p_value)}). "
+        f"Its largest residual is {own.residual:.1f} times the usual size, around row "
+        f"{own.residual_row} and column {own.residual_column} ({chance(own.residual_p_value)})."
         for own in rare.shown.head(ROW).itertuples()
     ]
 
@@ -150,9 +157,11 @@ def _many_said(rare: Outliers) -> list[str]:
     shown, count = rare.shown, len(rare.reference)
     if len(shown) <= ROW:
         return []
+    small, local = (int((own <= SMALL_P).sum()) for own in (shown.p_value, shown.residual_p_value))
     return [
-        f"{(shown.p_value <= SMALL_P).sum()} of {len(shown):,} shown images have a p-value of "
-        f"{SMALL_P} or less ({SMALL_P * len(shown):,.1f} expected of images like the {rare.of}). "
+        f"{small} of {len(shown):,} shown images have a p-value of log p(x) of {SMALL_P} or less, "
+        f"and {local} have one of their largest residual, which shows faults of few pixels "
+        f"({SMALL_P * len(shown):,.1f} expected of images like the {rare.of}). "
         f"With {count} {rare.of} no p-value is below {1 / (count + 1):.2g}. The table of shown "
         f"images has all p-values; the {ROW} least probable images are named below."
     ]
@@ -278,47 +287,6 @@ def _scale_said(subject: Subject) -> str:
     return f"on the likelihood's scale, from {low:.3g} to {high:.3g}"
 
 
-def _anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -> Drawing:
-    """Histograms of each score of both sets, and the AUROC."""
-    figure, places = panels(len(aurocs), 2, 0.5, 2.3)
-    for own, (name, row) in zip(places, aurocs.iterrows(), strict=True):
-        both = [each[name].dropna().to_numpy() for each in (rare.own, rare.against)]
-        first = Sample(both[0], subject.name, DATA)
-        densities(own, first, Sample(both[1], subject.against_name, PRIOR), bins=24)
-        name_axes(own, f"{SCORES[str(name)][0]} (nats)", "density")
-        found = Estimate(row.auroc, row.error)
-        own.set_title(f"AUROC {found:.2f}", fontsize=LABEL, loc="left")
-        own.locator_params(axis="x", nbins=5)
-    return Drawing(
-        legend(figure, places[0]),
-        f"Anomaly scores in nats of {len(rare.own)} images of the split {subject.name} (area) and "
-        f"of {len(rare.against)} images of {subject.against_name} (line), with the AUROC ± its "
-        f"standard error. Typicality: the distance of log p(x) from its mean over the "
-        f"{rare.of}. Likelihood regret: the gain of the ELBO by a refinement of the guide for the "
-        f"image. Complexity: the compressed length of the image.",
-    )
-
-
-def _pictures(subject: Subject, rare: Outliers) -> Drawing:
-    rows, notes = {}, {}
-    tables = {"Least probable": rare.own.head(ROW), "Most probable": rare.own.tail(ROW)}
-    tables["Shown"] = rare.shown.head(ROW)
-    for title, table in tables.items():
-        if len(table):
-            split = subject.shown if title == "Shown" else rare.split
-            images = split.take(table.row.to_numpy()).images
-            rows[title] = torch.from_numpy(images) / 255
-            both = zip(table.log_evidence, table["rank"], strict=True)
-            notes[title] = [f"{value:,.0f}\n{rank:.0%}" for value, rank in both]
-    return Drawing(
-        image_rows(rows, notes),
-        "The images with the smallest and the largest log p(x), and the shown images"
-        f"{' with the smallest' if len(rare.shown) > ROW else ''}; below each its log p(x) in "
-        f"nats (a lower bound), and the share of the {rare.of} that are less probable; "
-        f"{subject.where(len(rare.split))}.",
-    )
-
-
 def _ranks(subject: Subject, found: typical.Replication, table: pandas.DataFrame) -> Drawing:
     """The ranks of pixels among replicates, from `pixel_calibration`."""
     figure, own = panel(2.9)
@@ -358,27 +326,4 @@ def _checks(subject: Subject, found: typical.Replication, prior: pandas.DataFram
         f"(area), over their replicates (dashed; the mean of {typical.REPLICATES} per image), "
         f"and over {len(prior):,} images drawn from the model (solid line), both with the "
         f"likelihood's noise; {subject.where(len(found.shares))}.",
-    )
-
-
-def _log_evidence(subject: Subject, rare: Outliers) -> Drawing:
-    """Log p(x) of the split, of the reference images, and of the shown images."""
-    figure, own = panel(2.9)
-    table = rare.own
-    split = Sample(table.log_evidence.to_numpy(), str(table.split.iloc[0]), DATA)
-    bins = max(10, min(40, len(table) // 5))
-    samples, shown = [split, Sample(rare.reference, rare.of, INK, "--")], rare.shown
-    named = "values of the shown images (vertical lines)"
-    if len(shown) > ROW:
-        samples.append(Sample(shown.log_evidence.to_numpy(), "shown", SHOWN))
-        named = f"{len(shown):,} shown images (line)"
-    densities(own, *samples, bins=bins)
-    for place, value in enumerate(shown.log_evidence if len(shown) <= ROW else ()):
-        own.axvline(value, color=SHOWN, lw=1.5, label="" if place else "shown")
-    name_axes(own, "log p(x) (nats)", "density")
-    return Drawing(
-        legend(figure, own),
-        f"Densities of log p(x) in nats, estimated by {rare.draws} importance draws per "
-        f"image: of the split (area), of {len(rare.reference):,} {rare.of} (dashed), and the "
-        f"{named}; {subject.where(len(rare.split))}.",
     )
