@@ -25,6 +25,7 @@ from pyrovae.inspection.probing import *
 from pyrovae.inspection.program import *
 from pyrovae.inspection.refinement import *
 from pyrovae.inspection.report import *
+from pyrovae.inspection.residuals import *
 from pyrovae.inspection.scales import *
 from pyrovae.inspection.section import *
 from pyrovae.inspection.sections import SECTIONS as SECTIONS

@@ -54,8 +54,9 @@ class Trainer(Settings):
         epochs: passes over the training split.
         batch_size: images per step and process; an epoch drops an incomplete last batch, unless it
             is the only one.
-        seed: the seed of the order and mirroring of the images; the commands also seed torch
-            with it, which determines the initial weights and all noise.
+        seed: the seed of the order and mirroring of the images. The commands also seed torch
+            with it, which determines the initial weights and all noise: in Python, call
+            `torch.manual_seed(seed)` before you build the VAE.
         clip_norm: largest global norm of the gradient of the loss in nats per image; null does
             not clip.
         patience: stops after that many epochs without a better validation ELBO; null never stops
