@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import ks_2samp
 
 from pyrovae.data import SPLITS, Split
 from pyrovae.data.rows import spread_rows
@@ -72,6 +73,21 @@ class Outliers:
     def against(self) -> pandas.DataFrame:
         """The images of the second data set."""
         return self.table[self.table.split == AGAINST]
+
+    def drift(self) -> dict[str, float]:
+        """The p-values that the shown images have the scores of the reference images.
+
+        Returns:
+            Those of two-sample Kolmogorov-Smirnov tests of `log_evidence` and of `residual`, by
+            name, with one image per group.
+        """
+        shown = self.shown.drop_duplicates("group")
+        _, kept = np.unique(self.reference_groups, return_index=True)
+        usual = {"log_evidence": self.reference, "residual": self.residuals.of_reference()}
+        return {
+            name: float(ks_2samp(shown[name].to_numpy(), values[kept]).pvalue)
+            for name, values in usual.items()
+        }
 
     def aurocs(self) -> pandas.DataFrame:
         """How well each score separates the second data set from the split, one row per score.

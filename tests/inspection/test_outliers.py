@@ -195,3 +195,14 @@ def test_training_images_are_ranked_among_each_other() -> None:
     subject = small_subject(small_vae())
     found = find_outliers(replace(subject, name="train"))
     assert found.of == "other images of train" and len(found.own) + len(found.reference) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moved", [0.0, 1.0])
+def test_a_drift_of_all_shown_images_is_noticed(moved: float) -> None:
+    made = LinearGaussian(True)
+    subject = linear_subject(made, 100)
+    shown = split_of(made.images(80) + moved)
+    found = find_outliers(replace(subject, shown=shown), draws=25).drift()
+    assert set(found) == {"log_evidence", "residual"}
+    assert all((p < FALSE_ALARM) == bool(moved) for p in found.values())

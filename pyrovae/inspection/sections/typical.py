@@ -153,17 +153,21 @@ def _outliers_said(rare: Outliers) -> list[str]:
 
 
 def _many_said(rare: Outliers) -> list[str]:
-    """How many p-values of shown images are small, if there are too many to name each."""
+    """What many shown images have in common: small p-values, and drift."""
     shown, count = rare.shown, len(rare.reference)
     if len(shown) <= ROW:
         return []
+    drift = {name: chance(value) for name, value in rare.drift().items()}
     small, local = (int((own <= SMALL_P).sum()) for own in (shown.p_value, shown.residual_p_value))
     return [
         f"{small} of {len(shown):,} shown images have a p-value of log p(x) of {SMALL_P} or less, "
         f"and {local} have one of their largest residual, which shows faults of few pixels "
         f"({SMALL_P * len(shown):,.1f} expected of images like the {rare.of}). "
         f"With {count} {rare.of} no p-value is below {1 / (count + 1):.2g}. The table of shown "
-        f"images has all p-values; the {ROW} least probable images are named below."
+        f"images has all p-values; the {ROW} least probable images are named below.",
+        f"Kolmogorov-Smirnov tests of all shown images against the {rare.of} show whether images "
+        f"have changed as a whole: {drift['log_evidence']} for log p(x), and {drift['residual']} "
+        "for the largest residual.",
     ]
 
 
