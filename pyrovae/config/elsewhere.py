@@ -16,6 +16,7 @@ HERE = {
     "--likelihood Masked with --objective IWAE": "miwae partialvae",
     "--objective BetaTC": "betatcvae btcvae factorvae",
     "--objective Capacity": "betab betavaeb",
+    "--objective DIP": "dipvae",
     "--objective Denoising": "dvae denoisingvae",
     "--objective IWAE": "iwae",
     "--objective MMD": "infovae infovaemmd mmdvae",
@@ -36,7 +37,7 @@ HERE = {
 }
 #: Models that pyrovae lacks.
 NOWHERE = (
-    "aae ae autoencoder categoricalvae dfcvae dipvae gammavae gumbelvae msssimvae mssim "
+    "aae ae autoencoder categoricalvae dfcvae gammavae gumbelvae msssimvae mssim "
     "mssimvae poincare poincarevae rae rhvae swae vaegan vqvae"
 )
 

@@ -1,4 +1,4 @@
-"""Objectives that compare draws of the aggregate posterior with draws of the prior."""
+"""Objectives that compare draws of the aggregate posterior with the prior."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.distributions.constraints import not_negative
 from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
 
-__all__ = ["MMD"]
+__all__ = ["DIP", "MMD"]
 
 
 class MMD(PerImageELBO):
@@ -94,3 +95,65 @@ class MMD(PerImageELBO):
         square = (first.unsqueeze(-2) - second.unsqueeze(-3)).square().sum(-1)
         sizes = [2 * first.shape[-1] * scale for scale in self.SCALES]
         return sum((c / (c + square) for c in sizes), torch.zeros_like(square))
+
+
+class DIP(PerImageELBO):
+    r"""Adds a penalty on the covariance of the aggregate posterior, as DIP-VAE-II does.
+
+    $$\text{loss} = -\text{ELBO} + \lambda_o \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} -
+    1)^2, \quad C = \text{Cov}_{q(z)}[z]$$
+
+    The penalty is estimated without bias: each square is the product of the estimates from the
+    draws of two halves of a batch.
+
+    Use it for dimensions that are uncorrelated over the data, at a smaller loss of ELBO than with
+    a high beta.
+
+    Args:
+        off_diagonal: $\lambda_o$, the weight of the covariances, in nats per image, at least 0.
+        diagonal: $\lambda_d$, the weight of the distances of variances from 1, at least 0.
+        **kwargs: the arguments of `PerImageELBO` for particles.
+
+    Raises:
+        ValueError: if a number is out of range.
+
+    References:
+        Variational Inference of Disentangled Latent Concepts from Unlabeled Observations (Kumar
+        et al., 2018, section 3), https://arxiv.org/abs/1711.00848
+    """
+
+    couples_batch = True
+
+    def __init__(self, off_diagonal: float = 10.0, diagonal: float = 10.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.off_diagonal = not_negative("off_diagonal", off_diagonal)
+        self.diagonal = not_negative("diagonal", diagonal)
+
+    def objective(self, runs: list[Run]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        terms = torch.cat([run.distortion + run.rate for run in runs])
+        loss = terms.mean(0).sum()
+        for sites in zip(*(run.latents for run in runs), strict=True):
+            found = [latent.scale * self._of_site(latent) for latent in sites]
+            loss = loss + terms.shape[1] * torch.stack(found).mean()
+        return loss
+
+    def _of_site(self, latent: Latent) -> Tensor:
+        z = latent.z.reshape(*latent.z.shape[: latent.z.dim() - latent.q.event_dim], -1)
+        return self.penalty(z)
+
+    def penalty(self, z: Tensor) -> Tensor:
+        """The penalty in nats of draws `(*, B, D)`, averaged over `*`."""
+        if z.shape[-2] < 4:
+            raise ValueError("DIP needs batches of at least 4 images")
+        # The square of one estimate would be too large, most for many dimensions and few images.
+        eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+        first, second = (_covariance(half) - eye for half in z.tensor_split(2, -2))
+        weights = self.off_diagonal * (1 - eye) + self.diagonal * eye
+        return (weights * first * second).sum((-2, -1)).mean()
+
+
+def _covariance(z: Tensor) -> Tensor:
+    """The covariance of draws `(*, B, D)` without bias, `(*, D, D)`."""
+    centred = z - z.mean(-2, keepdim=True)
+    return centred.mT @ centred / (z.shape[-2] - 1)

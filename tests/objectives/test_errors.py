@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pyrovae import InputError, ModelGuidePair, Recipe, RunDirectory, Trainer
 from pyrovae.objectives import (
+    DIP,
     GECO,
     IWAE,
     MMD,
@@ -41,6 +42,7 @@ WRONG: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
             Capacity,
             GECO,
             BetaTC,
+            DIP,
             MMD,
         )
     ),
@@ -53,6 +55,8 @@ WRONG: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
             (BetaTC, "alpha"),
             (BetaTC, "beta"),
             (BetaTC, "gamma"),
+            (DIP, "off_diagonal"),
+            (DIP, "diagonal"),
         )
         for value in (-0.1, math.inf, math.nan)
     ),
@@ -156,10 +160,12 @@ def test_beta_tc_needs_independent_dimensions() -> None:
         BetaTC().loss(vae.model, vae.guide, double_images())
 
 
-def test_mmd_needs_two_images() -> None:
-    vae = double_vae()
-    with pytest.raises(ValueError, match="^MMD needs batches of at least 2 images$"):
-        MMD().loss(vae.model, vae.guide, double_images(1))
+@pytest.mark.parametrize(("kind", "fewest"), [(DIP, 4), (MMD, 2)])
+def test_comparisons_of_draws_need_several_images(kind: type, fewest: int) -> None:
+    vae, name = double_vae(), kind.__name__
+    with pytest.raises(ValueError, match=f"^{name} needs batches of at least {fewest} images$"):
+        kind().loss(vae.model, vae.guide, double_images(fewest - 1))
+    assert math.isfinite(kind().loss(vae.model, vae.guide, double_images(fewest)))
 
 
 def vae_of(posterior: str) -> ModelGuidePair:
@@ -173,6 +179,7 @@ def vae_of(posterior: str) -> ModelGuidePair:
         (StickingTheLanding(), two_latents, 16, "path gradients need one latent site"),
         (BetaTC(), lambda: vae_of("FullRankNormal"), 16, "needs a posterior of independent"),
         (MMD(), lambda: vae_of("DiagonalNormal"), 1, "needs batches of at least 2 images"),
+        (DIP(), lambda: vae_of("DiagonalNormal"), 2, "needs batches of at least 4 images"),
         (
             Denoising(GaussianNoise(), BetaTC()),
             lambda: vae_of("LowRankNormal"),

@@ -15,6 +15,7 @@ from pyro import infer
 from torch import Tensor
 
 from pyrovae.objectives import (
+    DIP,
     GECO,
     IWAE,
     MMD,
@@ -68,6 +69,7 @@ NEUTRAL: dict[str, MakeObjective] = {
     "Capacity": partial(Capacity, 0.0, gamma=1.0),
     "GECO": partial(GECO, target=0.0),
     "BetaTC": partial(BetaTC, 1.0, 1.0, 1.0),
+    "DIP": partial(DIP, 0.0, 0.0),
     "MMD": partial(MMD, 0.0, 1.0),
     "Denoising": lambda: Denoising(Untouched(), infer.Trace_ELBO()),
 }

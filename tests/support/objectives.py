@@ -13,6 +13,7 @@ from pyro.infer import Trace_ELBO
 from torch import Tensor
 
 from pyrovae.objectives import (
+    DIP,
     GECO,
     IWAE,
     MMD,
@@ -50,6 +51,7 @@ OBJECTIVES: dict[str, MakeObjective] = {
     "Capacity": partial(Capacity, capacity=2.0, gamma=3.0),
     "GECO": partial(GECO, target=-0.5, speed=0.1, memory=0.5),
     "BetaTC": partial(BetaTC, alpha=0.5, beta=3.0, gamma=2.0),
+    "DIP": partial(DIP, off_diagonal=3.0, diagonal=2.0),
     "MMD": partial(MMD, alpha=0.3, weight=50.0),
     "Denoising-ELBO": _denoising_elbo,
     "Denoising-IWAE": _denoising_iwae,
