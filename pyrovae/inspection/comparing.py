@@ -17,8 +17,8 @@ from pyrovae.utils.plain import differing
 
 __all__ = ["compare_reports", "differences"]
 
-#: Measurements that differ by less than this share of the first are called about the same.
-CLOSE = 0.01
+#: What the names of measurements that have no differences begin with.
+ERROR = "standard error"
 
 
 def compare_reports(
@@ -96,7 +96,7 @@ def _findings(judgements: Mapping[str, Judgement | None]) -> pandas.DataFrame:
 
 
 def _measured(reports: Mapping[str, Report]) -> pandas.DataFrame:
-    """A row per measurement: its value in each run, the differences in words, its meaning."""
+    """A row per measurement: its value in each run, the differences, its meaning."""
     tables = {name: measurements(own.evidence) for name, own in reports.items()}
     known = pandas.concat(tables.values()).drop_duplicates("measurement")
     known = known.set_index("measurement")
@@ -105,30 +105,22 @@ def _measured(reports: Mapping[str, Report]) -> pandas.DataFrame:
     first, *others = tables
     for other in others:
         title = "difference" if len(others) == 1 else f"{other} minus {first}"
-        pairs = zip(table[first], table[other], strict=True)
-        table[title] = [_difference(*pair) for pair in pairs]
+        rows = zip(table.index, table[first], table[other], strict=True)
+        table[title] = ["" if own.startswith(ERROR) else _difference(*two) for own, *two in rows]
     return table.assign(meaning=known["meaning"]).reset_index()
 
 
 def _difference(first: float, other: float) -> str:
-    """How much larger the other value is, in words.
+    """How much larger the other value is.
 
     Example:
         >>> _difference(200.0, 150.0), _difference(1.0, 1.0), _difference(-100.0, -99.9)
-        ('-50, 25% less', 'the same', '+0.1, about the same')
+        ('-50', 'the same', '+0.1')
     """
     change = other - first
     if change != change:
         return "not known for both"
-    if change == 0:
-        return "the same"
-    share = abs(change / first) if first else float("inf")
-    size = number(change, "+")
-    if share < CLOSE:
-        return f"{size}, about the same"
-    if share > 10:
-        return f"{size}, {'more' if change > 0 else 'less'}"
-    return f"{size}, {100 * share:.0f}% {'more' if change > 0 else 'less'}"
+    return number(change, "+") if change else "the same"
 
 
 def _changed(reports: Mapping[str, Report]) -> pandas.DataFrame:

@@ -30,12 +30,12 @@ def report(judgement: Judgement, options: dict[str, Any], **measured: float) -> 
     return Report(Path(), judgement=judgement, evidence=evidence, run="runs/x")
 
 
-def test_differences_stand_in_words(tmp_path: Path) -> None:
+def test_differences_of_measurements_have_no_shares(tmp_path: Path) -> None:
     first = report(faulty(), {"prior": "FlowPrior"}, elbo=200.0, rate=20.0, epochs=10.0)
     other = report(Judgement((), "No fault found."), {"prior": "Laplace"}, elbo=150.0, rate=20.0)
     text = compare_reports({"a": first, "b": other}, tmp_path, ["note <1>"]).read_text()
     assert "a compared with b" in text and "note &lt;1&gt;" in text and "http" not in text
-    assert "-50, 25% less" in text and "the same" in text and "not known for both" in text
+    assert ">-50<" in text and "the same" in text and "not known for both" in text
     assert "No cause was found that costs more than 2 nats per image" in text
     assert "No fault found." in text and "about 340 nats per image" in text
     assert text.count("not found") == 4, "the findings of one run"
@@ -47,7 +47,14 @@ def test_differences_stand_in_words(tmp_path: Path) -> None:
 def test_three_runs_are_compared_with_the_first(tmp_path: Path) -> None:
     reports = {name: report(faulty(), {}, elbo=value) for value, name in enumerate("abc", 1)}
     text = compare_reports(reports, tmp_path).read_text()
-    assert "b minus a" in text and "c minus a" in text and "+2, 200% more" in text
+    assert "b minus a" in text and "c minus a" in text and ">+2<" in text
+
+
+def test_errors_have_no_differences(tmp_path: Path) -> None:
+    errors = [own.name for own in fields(Evidence) if own.name.endswith("_error")]
+    first, other = (report(faulty(), {}, **dict.fromkeys(errors, size)) for size in (1.0, 3.0))
+    text = compare_reports({"a": first, "b": other}, tmp_path).read_text()
+    assert text.count("standard error of") >= len(errors) > 5 and ">+2<" not in text
 
 
 def test_names_of_runs_stand_as_they_are(tmp_path: Path) -> None:
@@ -135,7 +142,7 @@ def test_the_command_compares_runs(
 
 
 BAD = {
-    "the run itself": (["{run}", "--compare", "{run}"], "is given twice"),
+    "the run itself": (["{run}", "--compare", "{run}"], "two or more different runs, got"),
     "no run": (["{run}", "--compare", "{tmp}/nowhere"], "no such directory"),
 }
 
