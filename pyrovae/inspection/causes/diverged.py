@@ -31,11 +31,15 @@ def look(evidence: Evidence) -> Finding | None:
     high = rate > HIGH_LR and (is_adam(evidence.options) or stuck)
     if high and lost > evidence.fault:
         cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
-        below = max(lost, evidence.below)  # NaN, if it is unknown, is not the larger one.
-        parts.append(f"{with_rate}{below:,.0f} nats below log p(x) of a simpler model.")
+        # NaN, if it is unknown, is not the larger one.
+        below, model = max((lost, "without structure"), (evidence.below, evidence.simpler))
+        parts.append(f"{with_rate}{below:,.0f} nats below log p(x) of a simpler model, {model}.")
     elif plain and _too_fast(evidence) and evidence.missing > evidence.fault:
         cost = max(cost, evidence.missing)
-        parts.append(f"{with_rate}{evidence.missing:,.0f} nats below log p(x) of a simpler model.")
+        parts.append(
+            f"{with_rate}{evidence.missing:,.0f} nats below log p(x) of a simpler model, "
+            f"{evidence.best_simple}."
+        )
     if not parts:
         return None
     changes = {"optimizer.lr": min(rate / 10, 1e-3)} if rate else {}

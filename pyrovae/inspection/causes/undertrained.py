@@ -66,8 +66,8 @@ def _reason(evidence: Evidence, rises: float, below: float) -> str:
             "the second half."
         )
     if below > evidence.least or not parts:
-        when = "" if parts else f" {after}"
-        parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of a simpler model{when}.")
+        when, model = "" if parts else f" {after}", f"a simpler model, {evidence.best_simple}"
+        parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of {model}{when}.")
     return " ".join(parts)
 
 

@@ -184,6 +184,13 @@ class Evidence:
         return self.structure - (self.elbo - self.no_latent)
 
     @property
+    def best_simple(self) -> str:
+        """What the simple model with the highest known log p(x) is called in reasons."""
+        models = {"probabilistic PCA": self.ppca, "clusters of images": self.clusters}
+        known = {name: own for name, own in models.items() if own >= self.no_latent}
+        return max(known, key=lambda name: known[name], default="without structure")
+
+    @property
     def mostly_inactive(self) -> bool:
         """Whether more than half of the dimensions are not active.
 
