@@ -66,8 +66,9 @@ def _reason(evidence: Evidence, rises: float, below: float) -> str:
             "the second half."
         )
     if below > evidence.least or not parts:
-        when, model = "" if parts else f" {after}", f"a simpler model, {evidence.best_simple}"
-        parts.append(f"The ELBO is {below:,.0f} nats below log p(x) of {model}{when}.")
+        elbo = "The ELBO" if parts else f"{after.capitalize()} the ELBO"
+        model = f"a simpler model, {evidence.best_simple}"
+        parts.append(f"{elbo} is {below:,.0f} nats below log p(x) of {model}.")
     return " ".join(parts)
 
 
