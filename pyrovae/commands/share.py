@@ -23,7 +23,7 @@ from pyrovae.config.parsing import Parser
 from pyrovae.config.resuming import read_config
 from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
-from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.earlier import estimates
 from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, checksum
@@ -189,7 +189,7 @@ class Card:
         """The table of the evaluation, if these weights were evaluated."""
         try:
             found = json.loads((self.run.root / "evaluation.json").read_text())
-            columns = {name: _estimates(found[name]) for name in COLUMNS if name in found}
+            columns = {name: estimates(found[name]) for name in COLUMNS if name in found}
             images = found.get("num_images") or found["vae"]["num_images"]
             weights, about = found.get("weights"), f"{found['split']} split, {images:,} images"
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -242,15 +242,3 @@ def _argument(value: Any) -> str:
         inner = _arguments(value)
         return f"{_short(value)} ({inner})" if inner else _short(value)
     return str(value) if isinstance(value, str | list) else json.dumps(value)
-
-
-def _estimates(scores: dict[str, Any]) -> dict[str, Estimate]:
-    """Scores as `pyrovae evaluate` writes them, or as training does at its end."""
-    plain = {n: v for n, v in scores.items() if n not in ("num_images", "elbo_error")}
-    return {
-        name: Estimate(**value)
-        if isinstance(value, dict)
-        else Estimate(value, scores["elbo_error"] if name == "elbo" else None)
-        for name, value in plain.items()
-        if value is not None
-    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from pyrovae.evaluation.baselines import (
     shortfall,
     simpler_models,
 )
-from pyrovae.evaluation.earlier import scores_of, set_aside
+from pyrovae.evaluation.earlier import estimates, scores_of, set_aside
 from pyrovae.posterior import Evaluation, image_terms
 from pyrovae.posterior.classification import classify
 from pyrovae.posterior.elbo import summarise
@@ -39,6 +40,9 @@ from pyrovae.utils.signals import Diverged
 from pyrovae.utils.text import counted, of_groups
 
 __all__ = ["describe", "final_report", "main"]
+
+#: The scores of a baseline, whose ELBO is log p(x), in `evaluation.json`.
+OF_BASELINES = {"elbo": "log_evidence", "bits_per_dim": "evidence_bits_per_dim"}
 
 
 def main(arguments: list[str]) -> None:
@@ -94,7 +98,7 @@ def final_report(run: RunDirectory, vae: ModelGuidePair, data: ImageData, engine
     others = {
         n: as_evaluation(own, vae.likelihood, both[1], test.groups) for n, own in simpler.items()
     }
-    moved = _store(run, weights, found, others[WITHOUT_LATENT])
+    moved = _store(run, weights, found, others)
     refresh_index(run.root)
     _check_finite(found, epoch, moved)
     lines = [
@@ -144,21 +148,30 @@ def _below(
 
 
 def _store(
-    run: RunDirectory, weights: dict[str, Tensor], found: Evaluation, without: Evaluation
+    run: RunDirectory,
+    weights: dict[str, Tensor],
+    found: Evaluation,
+    others: Mapping[str, Evaluation],
 ) -> list[str]:
     """Writes `evaluation.json`, unless it holds a full evaluation of these weights.
 
     Returns:
         One line if a full evaluation of other weights had to move.
     """
-    scores = {"split": "test", "vae": found.numbers(), "without_latent": without.numbers()}
+    columns = {"vae": estimates(found.numbers())}
+    for name, other in others.items():
+        own = estimates(other.numbers())
+        column = "without_latent" if name == WITHOUT_LATENT else "ppca"
+        columns[column] = {new: own[old] for old, new in OF_BASELINES.items() if old in own}
+    about = {"split": "test", "num_images": found.num_images}
+    scores = {n: {name: asdict(own) for name, own in of.items()} for n, of in columns.items()}
     earlier = scores_of(run.root)
     evaluated = earlier.get("weights")
     if evaluated == checksum(weights):
         return []
     moved = [] if evaluated is None else [set_aside(run.root, earlier, ["weights"])]
     with replacing(run.root / "evaluation.json") as temporary:
-        temporary.write_text(to_json(scores, indent=2))
+        temporary.write_text(to_json({**about, **scores}, indent=2) + "\n")
     return moved
 
 

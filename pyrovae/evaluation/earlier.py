@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-__all__ = ["scores_of", "set_aside"]
+from pyrovae.evaluation.estimates import Estimate
+
+__all__ = ["estimates", "scores_of", "set_aside"]
 
 
 def set_aside(root: Path, earlier: dict[str, Any], other: Sequence[str]) -> str:
@@ -45,3 +48,22 @@ def scores_of(root: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def estimates(scores: dict[str, Any]) -> dict[str, Estimate]:
+    """The scores of a column of `evaluation.json`, in which null stands for NaN.
+
+    Training of earlier versions wrote plain numbers, and the error of the ELBO as `elbo_error`.
+    """
+    errors = {"elbo": scores.get("elbo_error")}
+    plain = {n: v for n, v in scores.items() if n not in ("num_images", "elbo_error")}
+    pairs = {
+        name: own if isinstance(own, dict) else {"value": own, "error": errors.get(name)}
+        for name, own in plain.items()
+        if own is not None
+    }
+    return {name: Estimate(_number(own["value"]), own["error"]) for name, own in pairs.items()}
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else float(value)

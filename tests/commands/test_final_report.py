@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import torch
 
 from pyrovae.commands.evaluate import score_run
 from pyrovae.commands.train import WITHOUT_LATENT, _below, _store, main
+from pyrovae.evaluation.earlier import estimates
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.scoring import Options
@@ -111,17 +114,34 @@ def test_a_score_worse_than_that_of_uniform_pixels_is_told_of() -> None:
     assert Evaluation(-9.0, 0.0, 9.0, None, 9, 0.5).headline() == "ELBO -9.0 ± 0.5"
 
 
+def test_training_writes_scores_as_the_evaluation_does(tmp_path: Path) -> None:
+    run, found = RunDirectory(tmp_path), Evaluation(-9.0, 1.0, 8.0, None, 7, 0.5, {"z": 1.0})
+    linear, without = replace(found, bits_per_dim=2.0), replace(found, elbo=math.nan, rates={})
+    _store(run, {"w": torch.zeros(2)}, found, {"PCA": linear, WITHOUT_LATENT: without})
+    content = json.loads((tmp_path / "evaluation.json").read_text())
+    assert content["split"] == "test" and content["num_images"] == 7
+    assert content["vae"]["elbo"] == {"value": -9.0, "error": 0.5}
+    assert content["vae"]["rate_z"] == {"value": 1.0, "error": None}
+    assert content["ppca"] == {
+        "log_evidence": {"value": -9.0, "error": 0.5},
+        "evidence_bits_per_dim": {"value": 2.0, "error": None},
+    }
+    assert content["without_latent"] == {"log_evidence": {"value": None, "error": 0.5}}
+    assert estimates(content["vae"]) == estimates(found.numbers())  # Those of earlier versions.
+    assert math.isnan(estimates(content["without_latent"])["log_evidence"].value)
+
+
 def test_scores_of_earlier_weights_are_moved_with_a_line(tmp_path: Path) -> None:
     run, found = RunDirectory(tmp_path), Evaluation(-9.0, 0.0, 9.0, None, 9, None)
     weights, later = {"w": torch.zeros(2)}, {"w": torch.ones(2)}
-    assert _store(run, weights, found, found) == []
-    assert _store(run, later, found, found) == []  # What training itself wrote is replaced.
+    assert _store(run, weights, found, {}) == []
+    assert _store(run, later, found, {}) == []  # What training itself wrote is replaced.
     path = tmp_path / "evaluation.json"
     full = json.loads(path.read_text()) | {"weights": checksum(weights), "num_images": 9}
     path.write_text(json.dumps(full))
-    assert _store(run, weights, found, found) == []
+    assert _store(run, weights, found, {}) == []
     assert json.loads(path.read_text()) == full
-    (line,) = _store(run, later, found, found)
+    (line,) = _store(run, later, found, {})
     moved = tmp_path / "evaluation_test_9.json"
     assert line == f"the earlier scores (test, 9 images, other weights) are now in {moved}"
     assert json.loads((tmp_path / "evaluation_test_9.json").read_text()) == full

@@ -15,6 +15,7 @@ import pyrovae
 from pyrovae import InputError, RunDirectory
 from pyrovae.commands import share
 from pyrovae.commands.share import public
+from pyrovae.evaluation.estimates import Estimate
 from tests.support.commands import TINY, folder_of_images, refusal, run
 
 pytestmark = pytest.mark.usefixtures("without_pages")
@@ -71,8 +72,7 @@ def test_the_card_has_the_evaluation_of_these_weights_only(
     source: Path, shared: Path, tmp_path: Path
 ) -> None:
     scores = json.loads((source / "evaluation.json").read_text())
-    elbo, error = scores["vae"]["elbo"], scores["vae"]["elbo_error"]
-    row = f"{elbo:,.2f} ± {error:,.2f}"
+    row = f"{Estimate(**scores['vae']['elbo']):,.2f}"
     assert "## Evaluation" in (text := (shared / "README.md").read_text()) and row in text
     copied = shutil.copytree(source, tmp_path / "run")
     for content in ({"weights": "of another run"}, {"vae": 3}):

@@ -371,6 +371,6 @@ def test_a_result_that_is_not_finite_exits_1_and_says_so(
     assert error.startswith("error: the result on the test split is not finite")
     assert error.count("\n") == 1
     found = json.loads((tmp_path / "run" / "evaluation.json").read_text(), parse_constant=None)
-    assert found["vae"]["elbo"] is None
+    assert found["vae"]["elbo"]["value"] is None
     state = load_checkpoint(RunDirectory(tmp_path / "run").last)[1]
     assert state["epoch"] == 1 and state["best"] == []
