@@ -43,7 +43,7 @@ from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.subject import FULL, Budget, Subject, check_name
 from pyrovae.objectives import as_objective
 from pyrovae.programs import ModelGuidePair
-from pyrovae.runs.directory import RunDirectory
+from pyrovae.runs import RunDirectory, distinct_runs
 from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -283,10 +283,7 @@ def notes_on(checkpoint: str, subject: Subject) -> list[str]:
 
 def compare(options: Namespace, sections: Sequence[str]) -> tuple[Subject, list[str]]:
     """Writes `compare.html`; returns the first run's subject, and what was left out of any run."""
-    runs = [options.run, *options.compare]
-    for place, run in enumerate(runs):
-        if Path(run).resolve() in [Path(other).resolve() for other in runs[:place]]:
-            raise InputError(f"--compare: {run} is given twice; allowed are different runs")
+    runs = [str(run) for run in distinct_runs([options.run, *options.compare])]
     names, reports, complaints = short_names(runs), {}, []
     print(_seen(sections), flush=True)
     given = [_of_run(options, run, name) for run, name in zip(runs, names, strict=True)]

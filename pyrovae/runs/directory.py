@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
@@ -16,13 +16,14 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint, state_of
-from pyrovae.runs.contents import check_best
+from pyrovae.runs.contents import check_best, checked_state
 from pyrovae.runs.own_code import OWN_PARTS, copy_own_code, names_own_classes
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replace_file
-from pyrovae.utils.plain import from_yaml
+from pyrovae.utils.plain import flat, from_yaml
+from pyrovae.utils.text import counted
 
-__all__ = ["OTHERS", "RunDirectory"]
+__all__ = ["OTHERS", "RunDirectory", "distinct_runs"]
 
 PICTURES = ("samples", "reconstructions")
 #: The line in the `config.yaml` of a run that cannot be opened before its options in comments.
@@ -206,6 +207,10 @@ class RunDirectory:
         if self.shared.is_file():
             tensors, state = load_checkpoint(self.shared)
             return _weights(tensors), int(state.get("epoch", 0))
+        if not self.has_checkpoint():
+            raise InputError(
+                f"{self.root}: has no weights yet (training ended before its first checkpoint)"
+            )
         try:
             tensors, state = load_checkpoint(self.last)
         except InputError as error:
@@ -222,8 +227,25 @@ class RunDirectory:
     def about_weights(self, which: str) -> str:
         """Where `weights(which)` come from, for notes."""
         _, epoch = self.weights_of(which)
-        saved = self.shared.is_file() and not epoch
-        return "as they were saved" if saved else f"epoch {epoch} (the {which} checkpoint)"
+        if self.shared.is_file() and not epoch:
+            return "as they were saved"
+        done = self.unfinished() and f"; trained for {self.unfinished()}"
+        return f"epoch {epoch} (the {which} checkpoint){done}"
+
+    def unfinished(self) -> str:
+        """How far training is, such as "3 of 12 epochs"; "" at its end, or if it is unknown.
+
+        A run that `trainer.patience` stops early is at its end.
+        """
+        state = state_of(self.last)
+        try:
+            checked_state(self.last, state, state.get("num_tensors", 0))
+        except InputError:  # Damaged: the weights are those of a best epoch.
+            return ""
+        done, planned, best = state.get("epoch", 0), state.get("epochs", 0), state.get("best")
+        patience = flat(self.options()).get("trainer.patience")
+        waited = patience and best and done - best[0][1] >= patience
+        return "" if done >= planned or waited else f"{done} of {counted(planned, 'epoch')}"
 
     def _best_without_last(self, damage: InputError) -> tuple[dict[str, Tensor], int]:
         """Returns the best weights of a run whose last checkpoint cannot be read.
@@ -255,6 +277,24 @@ class RunDirectory:
                 "validation and test splits may have been training images",
                 self.root,
             )
+
+
+def distinct_runs(runs: Sequence[str | Path]) -> list[str | Path]:
+    """The runs to compare: each once, in the order in which they are given.
+
+    Args:
+        runs: the run directories.
+
+    Raises:
+        InputError: if there are fewer than two.
+    """
+    paths: dict[Path, str | Path] = {}
+    for run in runs:
+        paths.setdefault(Path(run).resolve(), run)
+    if len(paths) < 2:
+        given = f"{next(iter(paths.values()))} only" if paths else "none"
+        raise InputError(f"a comparison needs two or more different runs, got {given}")
+    return [*paths.values()]
 
 
 def _weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
