@@ -20,10 +20,11 @@ from pyrovae.data.base import fingerprint
 from pyrovae.engine import Engine
 from pyrovae.evaluation import named_features
 from pyrovae.evaluation.comparison import check_comparable, compare
-from pyrovae.evaluation.report import Opened, Report
+from pyrovae.evaluation.opened import Opened
+from pyrovae.evaluation.report import Report
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
-from pyrovae.runs import RunDirectory, checksum
+from pyrovae.runs import RunDirectory, checksum, distinct_runs
 from pyrovae.training.overview import refresh_index
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import check_writable
@@ -71,25 +72,26 @@ def open_run(
     run, engine = RunDirectory(root), Engine(device, "fp32")
     run.check_run()
     folder = run.root if out is None else Path(out)
-    check_writable(folder, "; --out names another folder for the results of one run")
+    check_writable(folder, "; --out (out in Python) names another folder for results of one run")
     vae, data = load_run(root, checkpoint, engine.device, trust, places, data)
     check_images(run, data)
     scorer = Scorer(vae, data, options, engine, progress=progress)
     some = torch.from_numpy(spread(scorer.split.images, 1000))
     with private_randomness(options.seed, some.device):
         seen = vae.likelihood.observe(some) if vae.likelihood.grey_levels is None else some
+    weights, epoch = run.weights_of(checkpoint)
     settings = {
         "split": options.split,
         "seed": options.seed,
         "checkpoint": checkpoint,
-        "weights": checksum(run.weights(checkpoint)),
+        "weights": checksum(weights),
         "images": fingerprint(scorer.split.images),
         "observed": fingerprint(seen.numpy()),
         "device": engine.device.type,  # Random numbers differ between device types.
         "version": __version__,
     }
     scorer.journal = ResultCache(folder / "evaluation", settings)
-    return Opened(run.root, scorer, settings, None if out is None else folder)
+    return Opened(run.root, scorer, settings, None if out is None else folder, epoch)
 
 
 def score_run(
@@ -110,7 +112,7 @@ def score_run(
 def parser() -> Parser:
     """The command line of `pyrovae evaluate`."""
     parser = run_parser("evaluate", "Scores a trained VAE.")
-    parser.add_texts("--compare", "other runs on the same data")
+    parser.add_texts("--compare", "other runs; differences are to RUN, image by image")
     parser.add_argument("--split", type=str, default="test", help="train, val or test")
     parser.add_argument(
         "--num_samples", type=int, default=5000, help="importance samples per image for log p(x)"
@@ -133,7 +135,11 @@ def parser() -> Parser:
         "or the dotted path of a network",
     )
     parser.add_texts("--sections", f"any of {', '.join(SECTIONS)} (default: all)")
-    parser.add_text("--out", "folder of the results (default: RUN)")
+    parser.add_text(
+        "--out",
+        "folder of the results (default: RUN); with --compare, of the comparison only: each run "
+        "keeps its own scores",
+    )
     add_opening(parser)
     return parser
 
@@ -177,7 +183,7 @@ def check_sections(sections: Sequence[str]) -> list[str]:
         raise TypeError(f"sections must be a list of names, got {sections!r}")
     for name in sections:
         if name not in SECTIONS:
-            raise InputError(f"--sections: allowed are {', '.join(SECTIONS)}, got {name}")
+            raise InputError(f"sections: allowed are {', '.join(SECTIONS)}, got {name}")
     return list(sections or SECTIONS)
 
 
@@ -198,8 +204,8 @@ def _opened(given: Namespace) -> list[Opened]:
     options = Options(**{own.name: getattr(given, own.name) for own in fields(Options)})
     how = {"device": given.device, "progress": True, **opening(given)}
     how["out"] = None if given.compare else given.out  # Each of several keeps its own.
-    paths = {Path(run).resolve(): run for run in reversed([given.run, *(given.compare or [])])}
-    return [open_run(run, options, **how) for run in reversed(paths.values())]
+    runs = distinct_runs([given.run, *given.compare]) if given.compare else [given.run]
+    return [open_run(run, options, **how) for run in runs]
 
 
 def _check_finite(report: Report) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyrovae.utils.errors import InputError, check_kind
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import closest
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ def evaluate_run(
     chosen, rest = _scoring_options("evaluate_run", options)
     report = score_run(run, chosen, check_sections(sections), **rest)
     report.write()
+    for line in report.remarks:
+        warn(line)
     refresh_index(run)
     return report
 
@@ -69,7 +72,7 @@ def compare_runs(
     alone, `comparison_seeds.csv` has the mean of each score over the seeds of each model.
 
     Args:
-        runs: the run directories.
+        runs: the run directories; a repeated one is used once.
         sections: such as `["elbo", "samples"]`; all by default.
         out: the folder of the files; by default the first run.
         **options: as for `evaluate_run`.
@@ -83,9 +86,11 @@ def compare_runs(
     """
     from pyrovae.commands.evaluate import check_sections, open_run
     from pyrovae.evaluation.comparison import check_comparable, compare
+    from pyrovae.runs import distinct_runs
     from pyrovae.training.overview import refresh_index
 
     check_kind("runs", runs, list | tuple, "; write a list of run directories")
+    runs = distinct_runs(runs)
     chosen, rest = _scoring_options("compare_runs", options)
     opened = [open_run(run, chosen, **rest) for run in runs]
     check_comparable(opened)
@@ -96,7 +101,9 @@ def compare_runs(
     if failed := [reason for report in reports for reason in report.failed]:
         raise InputError("; ".join(failed))
     folder = Path(out or runs[0])
-    compare([report.whole() for report in reports], folder, reports)
+    found = compare([report.whole() for report in reports], folder, reports)
+    for line in [*(line for report in reports for line in report.remarks), *found.notes]:
+        warn(line)
     return pandas.read_csv(folder / "comparison.csv")
 
 

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from textwrap import fill
-from typing import Any
 
+from pyrovae.evaluation.alignment import aligned, trained_apart
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import BASELINES, EVIDENCE, Opened, Report, notes
+from pyrovae.evaluation.opened import Opened
+from pyrovae.evaluation.pictures import draw_curves, draw_scores
+from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.seeds import Sweep
-from pyrovae.evaluation.tables import COLUMNS, TITLES, score_table
+from pyrovae.evaluation.tables import BASELINES, COLUMNS, MORE, TITLES, called, score_table
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
-from pyrovae.utils.lazy import Figure
 from pyrovae.utils.lazy import pandas as pd
-from pyrovae.utils.palette import CATEGORIES, GRID, INK, PAPER, SOFT
 from pyrovae.utils.plain import flat
-from pyrovae.utils.text import legible, printable, short_names
+from pyrovae.utils.text import printable, short_names
 
-__all__ = ["check_comparable", "compare"]
+__all__ = ["Comparison", "check_comparable", "compare"]
 
 #: The scores of each column by name.
 Columns = dict[str, dict[str, Estimate]]
-#: Names of the mean differences per image, by score.
-MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 #: Scores that differ by a constant between a density of pixels and the probability of grey values.
 SCALED = ("elbo", "distortion", "log_evidence")
 #: Settings that each row of the CSV file repeats.
@@ -44,7 +41,31 @@ OF_IMAGES = (
 )
 
 
-def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None = None) -> str:
+@dataclass(frozen=True)
+class Comparison:
+    """Runs side by side; as text, the table with sentences on it and the paths of the files.
+
+    Attributes:
+        table: the scores that were asked for.
+        said: what the errors are of, and how the runs differ.
+        notes: on scores that need care.
+        files: that were written.
+    """
+
+    table: str
+    said: list[str]
+    notes: list[str]
+    files: list[Path]
+
+    def __str__(self) -> str:
+        """The text that `pyrovae evaluate` prints."""
+        lines = [*self.said, *(f"note: {line}" for line in self.notes)]
+        return "\n".join([self.table, *lines, printable(", ".join(map(str, self.files)))])
+
+
+def compare(
+    reports: Sequence[Report], out: Path, asked: Sequence[Report] | None = None
+) -> Comparison:
     """Compares reports on the same images with the first of them.
 
     A difference of log p(x) or of the ELBO is the mean of the differences per image. Its
@@ -57,29 +78,31 @@ def compare(reports: Sequence[Report], out: Path, asked: Sequence[Report] | None
         reports: one per run, see `check_comparable`. The others are compared with the first.
         out: the folder of `comparison.csv` and `comparison.png`, which show all scores, and of
             `comparison_seeds.csv`, the means over seeds. Their ELBO and log p(x) are those of
-            grey values where `evaluation.json` has densities.
+            grey values where `evaluation.json` has densities. `comparison_curves.png` has the
+            validation ELBO over the epochs.
         asked: reports of the same runs with the scores that the text shows; by default all.
-
-    Returns:
-        The table as text, with notes and the paths of both files.
     """
-    named = dict(zip(short_names([own.run for own in reports]), reports, strict=True))
+    names, asked = short_names([own.run for own in reports]), asked or reports
+    scored = dict(zip(names, asked, strict=True))
+    named, apart = aligned(dict(zip(names, reports, strict=True)), scored)
     columns, greys = _columns(named), any(report.shift for report in reports)
     given = [name for name, report in named.items() if report.given]
     sweep = Sweep({name: flat(RunDirectory(own.run).options()) for name, own in named.items()})
-    files = [out / "comparison.csv", out / "comparison.png"]
+    files = [out / f"comparison{own}" for own in (".csv", ".png", "_curves.png")]
     _write(columns, named, files[0], greys, sweep)
-    _draw(columns, sweep.places, _seen(reports[0], given, greys), files[1])
-    shown, said = _shown(columns, [*named], asked or reports), [OF_IMAGES]
+    draw_scores(columns, sweep.places, _seen(named[names[0]], given, greys), files[1])
+    if not draw_curves(named, sweep, files[2]):
+        del files[2]
+    shown, said = _shown(columns, names, asked), [OF_IMAGES]
     if sweep.has_seeds:
         files.insert(0, out / "comparison_seeds.csv")
         scores = {name: _without_pairs(shown.pop(name)) for name in named}
         said = _write_means(columns, sweep, files[0], scores)
         shown = {sweep.heading(model): own for model, own in sweep.means(scores).items()} | shown
         given = [sweep.heading(model) for model, runs in sweep.models.items() if runs[0] in given]
-    lines = [*said, *sweep.said(), *_notes(named, asked or reports)]
-    table = score_table(shown, greys=greys, given=given)
-    return "\n".join([table, *lines, printable(", ".join(map(str, files)))])
+    noted = [*apart, *trained_apart(named), *_notes(named, asked)]
+    table = score_table(shown, greys=greys, given=given, first=called(names[0]))
+    return Comparison(table, [*said, *sweep.said()], noted, files)
 
 
 def _columns(named: Mapping[str, Report]) -> Columns:
@@ -142,23 +165,20 @@ def _seen(report: Report, given: Sequence[str], greys: bool) -> str:
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
-    """Raises `InputError` unless there are two or more runs that score the same observations."""
-    first = runs[0]
-    if len(runs) < 2:
-        raise InputError(f"--compare: needs a run other than {first.run}")
-    for other in runs[1:]:
-        pair = f"--compare: {first.run} and {other.run}"
+    """Raises `InputError` unless runs score the same observations."""
+    first, *others = runs
+    for other in others:
+        pair = f"{first.run} and {other.run} cannot be compared"
         split = first.settings["split"]
         if first.settings["images"] != other.settings["images"]:
             raise InputError(
-                f"{pair} were trained on different data: their images of the split {split} differ"
-                f"{_sizes(first, other)}"
+                f"{pair}: their images of the split {split} differ{_sizes(first, other)}"
             )
         levels = [own.scorer.programs.likelihood.grey_levels for own in (first, other)]
         if levels[0] != levels[1] and None in levels:
-            raise InputError(f"{pair} have different observations: binary pixels, and grey values")
+            raise InputError(f"{pair}: one observes binary pixels, the other grey values")
         if first.settings["observed"] != other.settings["observed"]:
-            raise InputError(f"{pair} have different observations: their binarisations differ")
+            raise InputError(f"{pair}: their binarisations differ")
 
 
 def _sizes(first: Opened, other: Opened) -> str:
@@ -189,8 +209,6 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
     bound of the probability of its cell.
     """
     base, found = first.of_images(), other.of_images()
-    if any(first.settings[name] != other.settings[name] for name in EVIDENCE):
-        found = {"elbo": found["elbo"]} if "elbo" in found else {}
     each = {score: (found[score] - base[score]).to_numpy() for score in found if score in base}
     groups, rows = first.groups, first.drawn
     more = {name: Estimate.of(each[own], groups) for own, name in MORE.items() if own in each}
@@ -213,6 +231,7 @@ def _write(
     for column, scores in columns.items():
         used = named.get(column, first).settings
         both = {name: used[name] for name in SETTINGS} | {"num_images": first.num_images}
+        both["epoch"] = named[column].epoch or "" if column in named else ""
         for name, own in scores.items():
             row = {"run": column, "score": name, "value": own.value, "error": own.error}
             row["scale"] = scales.get(name, "")
@@ -220,81 +239,3 @@ def _write(
             rows.append({**row, **both, **options})
     with replacing(path) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
-
-
-def _draw(columns: Columns, colours: Mapping[str, int], title: str, path: Path) -> None:
-    names = [*colours]
-    panels = [panel for panel in PANELS if _differ([columns[n] for n in names], panel[1])]
-    across = min(3, max(1, len(panels)))
-    down = max(1, math.ceil(len(panels) / across))
-    size = (4.4 * across, down * (1.2 + 0.32 * len(names)))
-    picture = Figure(figsize=size, layout="constrained")
-    picture.suptitle(fill(title, int(12 * size[0])), fontsize=9, color=SOFT)
-    places = list(picture.subplots(down, across, squeeze=False).flat)
-    for axes, (heading, scores) in zip(places, panels, strict=False):
-        _points(axes, columns, colours, heading, scores)
-    for axes in places[len(panels) :]:
-        axes.set_axis_off()
-    with replacing(path) as temporary, legible(picture):
-        picture.savefig(temporary, format="png", dpi=130)
-
-
-#: Differences to the first run are on a logarithmic axis if one is this many times another.
-FAR_APART = 30
-#: Title and scores of each panel. A panel has one row per run.
-PANELS: list[tuple[str, tuple[str, ...]]] = [
-    ("log p(x) (dot), ELBO (ring), nats: higher is better", ("log_evidence", "elbo")),
-    ("log p(x) (dot), ELBO (ring), nats, minus the first run", tuple(MORE.values())),
-    ("bits per dimension, upper bound: lower is better", ("bits_per_dim",)),
-    ("rate (dot), I(x; z), lower bound (ring), nats", ("rate", "mutual_information")),
-    ("active units", ("active_units",)),
-    ("PSNR of reconstructions, dB: higher is better", ("psnr",)),
-    ("samples: coverage (dot), density (ring): 1 is best", ("coverage", "density")),
-    ("samples: Frechet distance: lower is better", ("frechet",)),
-]
-
-
-def _differ(runs: Sequence[dict[str, Estimate]], names: Sequence[str]) -> bool:
-    """Whether one of some scores is known, and not the same whole number for all runs."""
-    known = [own[name] for own in runs for name in names if name in own]
-    values = [found.value for found in known if math.isfinite(found.value)]
-    return bool(values) and (len({*values}) > 1 or any(found.error for found in known))
-
-
-def _points(
-    axes: Any, columns: Columns, colours: Mapping[str, int], heading: str, scores: Sequence[str]
-) -> None:
-    """One row per run in its colour; runs of one model have one colour."""
-    names = [*colours]
-    for place, name in enumerate(names):
-        color = CATEGORIES[colours[name] % len(CATEGORIES)]
-        for filled, score in zip((True, False), scores, strict=False):
-            found = columns[name].get(score)
-            if found is None:
-                continue
-            error = None if found.error is None else 2 * found.error
-            style = {"color": color, "markerfacecolor": color if filled else PAPER}
-            axes.errorbar([found.value], [place], xerr=error, fmt="o", capsize=3, **style)
-    axes.locator_params(axis="x", nbins=5)
-    if any(score in MORE.values() for score in scores):
-        axes.axvline(0, color=INK, linewidth=0.8)
-        heading += _far_apart(axes, columns, names, scores)
-    axes.set_yticks(range(len(names)), names, fontsize=8)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_title(heading, fontsize=8)
-    axes.tick_params(axis="x", labelsize=8)
-    axes.grid(axis="x", color=GRID, linewidth=0.6)
-
-
-def _far_apart(axes: Any, columns: Columns, names: Sequence[str], scores: Sequence[str]) -> str:
-    """Makes the axis of differences logarithmic if one would hide the others; says so."""
-    found = [columns[name].get(score) for name in names for score in scores]
-    shown = [own.value for own in found if own is not None and math.isfinite(own.value)]
-    values = sorted((own for own in shown if own), key=abs)
-    if not values or abs(values[-1]) <= FAR_APART * abs(values[0]):
-        return ""
-    near = 10.0 ** math.ceil(math.log10(max(abs(values[0]), 1.0)))
-    axes.set_xscale("symlog", linthresh=near)
-    # The automatic limits cut the outermost points off.
-    axes.set_xlim(3 * min(*values, -near / 6), 3 * max(*values, near / 6))
-    return " (log scale)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -13,36 +13,34 @@ from typing import Any
 import numpy as np
 
 from pyrovae.data.rows import spread_rows
-from pyrovae.evaluation.earlier import scores_of, set_aside
+from pyrovae.evaluation.earlier import estimates, scores_of, set_aside
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.latents import SATURATED
-from pyrovae.evaluation.scoring import SECTIONS, Scorer
-from pyrovae.evaluation.tables import COLUMNS, in_short, log_p, score_table
-from pyrovae.utils.errors import InputError
+from pyrovae.evaluation.tables import BASELINES, COLUMNS, log_p, score_table
+from pyrovae.runs import RunDirectory
 from pyrovae.utils.files import replace_file, replacing
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import of_groups, printable
 
-__all__ = ["Opened", "Report"]
+__all__ = ["Report", "notes"]
 
-#: A note says that log p(x) is a loose bound above this share of images with k-hat above 0.7, or
-#: below this median number of effective draws.
-LOOSE, FEW_DRAWS = 0.5, 10
-#: Settings that affect only some scores of the VAE, and these scores.
+#: The column of the ELBO of each image that is estimated from the draws for log p(x).
+OF_DRAWS = "elbo_of_draws"
+#: Settings that affect only some scores of the VAE, and these scores and columns of images.
 EVIDENCE = ("num_samples", "evidence_images")
 PARTIAL: dict[tuple[str, ...], frozenset[str]] = {
     EVIDENCE: frozenset(
         ("log_evidence", "evidence_bits_per_dim", "gap", "ess", "k_hat", "k_hat_above_0.7")
+        + ("error", OF_DRAWS)
     ),
     ("features",): frozenset(("mmd", "density", "coverage", "frechet", "num_features")),
 }
+#: A note says that log p(x) is a loose bound above this share of images with k-hat above 0.7, or
+#: below this median number of effective draws.
+LOOSE, FEW_DRAWS = 0.5, 10
 #: With fewer groups a standard error has too few degrees of freedom for a normal test.
 FEW_GROUPS = 10
-#: The columns of images that come from the draws for log p(x).
-DRAWN = ("log_evidence", "error", "elbo", "ess", "k_hat")
-#: The columns of the table besides that of the VAE; each is also a section.
-BASELINES = ("ppca", "without_latent")
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,9 +53,8 @@ class Report:
         scores: for each column of the table the scores by name.
         failed: one reason per section that could not be computed.
         each_image: one row per image: the columns of `log_evidence`, rate, distortion and name;
-            only those of the sections that were computed. Its `elbo` is estimated from the draws
-            of log p(x), and differs from minus rate and distortion by noise; images without
-            draws have minus these.
+            only those of the sections that were computed. Its `elbo_of_draws` is estimated from
+            the draws for log p(x), and differs from minus rate and distortion by noise.
         num_images: how many images were scored.
         num_dims: pixels that are scored times channels, per image.
         grey_levels: of the likelihood, see `Likelihood`.
@@ -65,6 +62,7 @@ class Report:
         given: the attributes y that the programs are given: log p(x) is log p(x | y).
         out: the folder of the files; None for the run directory.
         groups: the group of each image, such as a patient; None if each is one.
+        epoch: the epochs that the weights were trained for; 0 if unknown.
         remarks: one line per result of an earlier evaluation that `write` dropped or preferred.
     """
 
@@ -80,6 +78,7 @@ class Report:
     failed: tuple[str, ...] = ()
     out: Path | None = None
     groups: np.ndarray | None = field(default=None, compare=False)
+    epoch: int = 0
     remarks: list[str] = field(default_factory=list, compare=False)
 
     @property
@@ -109,7 +108,7 @@ class Report:
         each, found = self.each_image, {}
         if "log_evidence" in each:
             found["log_evidence"] = each["log_evidence"] + self.shift
-            found["gap"] = each["log_evidence"] - each["elbo"]
+            found["gap"] = each["log_evidence"] - each[OF_DRAWS]
         if "rate" in each:
             found["elbo"] = self.shift - each["rate"] - each["distortion"]
         return found
@@ -143,7 +142,8 @@ class Report:
         for column, rows in new.scores.items():
             own = {name: asdict(found) for name, found in rows.items()}
             columns[column] = columns.get(column, {}) | own
-        replace_file(path, to_json({**decided, **columns}, indent=2) + "\n")
+        content = {**decided, "epoch": self.epoch or None, **columns}
+        replace_file(path, to_json(content, indent=2) + "\n")
         if len(self.each_image):
             with replacing(self.folder / "evaluation_images.csv") as temporary:
                 each.to_csv(temporary, index=False)
@@ -164,23 +164,41 @@ class Report:
             f"log p(x) of the earlier evaluation is kept: it has {before:,} draws "
             f"per image, this one {own['num_samples']:,}"
         )
-        evidence = PARTIAL[EVIDENCE]
-        kept = {name: found for name, found in scores.items() if name not in evidence}
-        each = self.each_image[[n for n in self.each_image if n not in DRAWN]]
+        return self._without(PARTIAL[EVIDENCE])
+
+    def _without(self, names: Collection[str]) -> Report:
+        """The report without some scores of the VAE and columns of images."""
+        kept = {name: own for name, own in self.scores["vae"].items() if name not in names}
+        each = self.each_image[[name for name in self.each_image if name not in names]]
         return replace(self, scores={**self.scores, "vae": kept}, each_image=each)
+
+    def taking(self, settings: tuple[str, ...], other: Report | None) -> Report:
+        """The report with the scores of some settings of another report, or without any.
+
+        Args:
+            settings: one of `PARTIAL`.
+            other: of the same run, with such scores or without; None for none.
+        """
+        names, found = PARTIAL[settings], self._without(PARTIAL[settings])
+        if other is None:
+            return found
+        scores = {name: own for name, own in other.scores["vae"].items() if name in names}
+        columns = {name: other.each_image[name] for name in other.each_image if name in names}
+        return replace(
+            found,
+            settings={**self.settings, **{name: other.settings[name] for name in settings}},
+            scores={**self.scores, "vae": found.scores["vae"] | scores},
+            each_image=found.each_image.assign(**columns),
+        )
 
     def whole(self) -> Report:
         """The report with all scores in the files of the run, after `write`."""
         content = json.loads((self.folder / "evaluation.json").read_text())
-        scores = {
-            column: {name: _estimate(own) for name, own in content[column].items()}
-            for column in COLUMNS
-            if column in content
-        }
+        scores = {name: estimates(content[name]) for name in COLUMNS if name in content}
         settings = {name: content[name] for name in self.settings}
         path, each = self.folder / "evaluation_images.csv", self.each_image
         if path.exists():
-            each = pd.read_csv(path, dtype={"name": str})
+            each = _images(path)
         return replace(self, scores=scores, settings=settings, each_image=each)
 
     def only(self, asked: Report) -> Report:
@@ -230,7 +248,7 @@ class Report:
         """The rows of images, with the other columns of the file if its settings are the same."""
         each = self.each_image
         try:
-            earlier = pd.read_csv(path, dtype={"name": str})
+            earlier = _images(path)
             same = same and list(earlier["name"]) == list(map(str, each["name"]))
         except (OSError, ValueError, KeyError):
             return each
@@ -263,18 +281,23 @@ class Report:
         """The table as text."""
         head = printable(f"{self.run}: {self.about}")
         given = ("vae",) if self.given else ()
-        return "\n".join([head, score_table(self.scores, given=given), *notes(self)])
+        noted = (f"note: {line}" for line in notes(self))
+        return "\n".join([head, score_table(self.scores, given=given), *noted])
 
 
-def _estimate(own: dict[str, Any]) -> Estimate:
-    value = math.nan if own["value"] is None else float(own["value"])
-    return Estimate(value, None if own["error"] is None else float(own["error"]))
+def _images(path: Path) -> pd.DataFrame:
+    """The rows of images in a file."""
+    found = pd.read_csv(path, dtype={"name": str})
+    if {"elbo", "log_evidence"} <= {*found}:
+        # Earlier versions wrote minus rate and distortion of images without draws here.
+        found["elbo"] = found["elbo"].where(found["log_evidence"].notna())
+    return found.rename(columns={"elbo": OF_DRAWS})
 
 
 def notes(report: Report) -> list[str]:
     """Notes on scores that need care, one line per note."""
     own = report.scores["vae"]
-    found = [*_on_evidence(report, own), *_on_sizes(report, own)]
+    found = [*_on_training(report), *_on_evidence(report, own), *_on_sizes(report, own)]
     few = report.groups is not None and len({*report.groups}) < FEW_GROUPS
     if few:
         found.append(
@@ -299,7 +322,12 @@ def notes(report: Report) -> list[str]:
                 f"the ELBO is {more.value:,.0f} nats (standard error {more.error:,.1f}) below "
                 f"log p(x) of the baseline {COLUMNS[name]}."
             )
-    return [f"note: {line}" for line in found]
+    return found
+
+
+def _on_training(report: Report) -> Iterator[str]:
+    if done := RunDirectory(report.run).unfinished():
+        yield f"trained for {done}; weights of epoch {report.epoch}."
 
 
 def _on_evidence(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
@@ -323,56 +351,3 @@ def _on_sizes(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
             f"the Frechet distance is mostly bias: {report.num_images:,} images for "
             f"{own['num_features'].value:,.0f} features. Use more images than features."
         )
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A run that is ready to be scored.
-
-    Attributes:
-        run: its directory.
-        scorer: computes its scores.
-        settings: what all of its scores depend on besides the scorer's options.
-        out: the folder of the results; None for the run directory.
-    """
-
-    run: Path
-    scorer: Scorer
-    settings: dict[str, Any]
-    out: Path | None = None
-
-    @property
-    def given(self) -> tuple[str, ...]:
-        """The attributes that the programs are given."""
-        return self.scorer.programs.attributes
-
-    def score(self, sections: Sequence[str]) -> Report:
-        """Computes the scores of these sections, or reads them from the cache."""
-        scores: dict[str, dict[str, Estimate]] = {"vae": {}}
-        failed: list[str] = []
-        for name in (section for section in SECTIONS if section in sections):
-            try:
-                found = self.scorer.section(name)
-            except InputError as error:
-                failed.append(str(error))
-                if self.scorer.progress:
-                    print(f"not scored: {error}", flush=True)
-                continue
-            scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
-            if self.scorer.progress and found:
-                given = () if name in BASELINES else self.given
-                print(f"{name.replace('_', ' ')}: {in_short(found, given)}", flush=True)
-        return self._report(scores, tuple(failed))
-
-    def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
-        scorer, there = self.scorer, scores["vae"]
-        each = scorer.evidence if "log_evidence" in there else pd.DataFrame()
-        if "elbo" in there or 0 < len(each) < len(scorer.split):
-            each = each.reindex(scorer.terms.index).assign(**scorer.terms)
-            if "elbo" in each:  # Of images without draws.
-                each["elbo"] = each["elbo"].fillna(-(each["rate"] + each["distortion"]))
-        likelihood = scorer.programs.likelihood
-        how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
-        settings = {**asdict(scorer.options), **self.settings}
-        both = len(scorer.split), *how, self.given, failed, self.out, scorer.split.groups
-        return Report(self.run, settings, scores, each, *both)

@@ -119,7 +119,7 @@ class Scorer:
                     name, lambda: _as_table(SECTIONS[name](self)), **self._decides(name)
                 )
         except InputError as error:
-            raise InputError(f"{name}: {error} (use --sections to leave it out)") from None
+            raise InputError(f"{name}: {error} (name other sections to leave it out)") from None
         rows = zip(table["score"], table["value"], table["error"], strict=True)
         return {score: Estimate(v, None if math.isnan(e) else e) for score, v, e in rows}
 

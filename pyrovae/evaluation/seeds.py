@@ -91,7 +91,7 @@ class Sweep:
         """The options in which each run differs, and the runs whose seed another one has."""
         runs = self.places if self.changed else ()
         lines = [f"{run}: {self._title(run)}" for run in runs]
-        for model, own in self.groups.items():
+        for model, own in self.groups.items() if self.has_seeds else ():
             if again := [run for run in own if run not in self.models[model]]:
                 lines.append(
                     f"left out of means over seeds, for a repeated seed: {', '.join(again)}"

@@ -10,16 +10,20 @@ from pyrovae.posterior.elbo import OF_SITE
 
 __all__ = ["score_table"]
 
+#: What the run that differences are to is called in titles.
+FIRST = "the first run"
+#: The longest name of a run in a title, in characters.
+SHORT = 32
 #: Title and decimal places of each score. Scores that are not listed are shown by their names.
 TITLES: dict[str, tuple[str, int]] = {
     # Bits come first: nats of densities and of probabilities cannot be compared.
     "evidence_bits_per_dim": ("log p(x), bits/dim", 4),
     "log_evidence": ("log p(x), nats", 2),
-    "more_than_first": ("  minus the first run, per image", 2),
+    "more_than_first": (f"  minus {FIRST}, per image", 2),
     "more_than_elbo": ("  minus the ELBO of the VAE, per image", 2),
     "bits_per_dim": ("ELBO, bits/dim, upper bound", 4),
     "elbo": ("ELBO, nats", 2),
-    "elbo_more_than_first": ("  minus the first run, per image", 2),
+    "elbo_more_than_first": (f"  minus {FIRST}, per image", 2),
     "rate": ("rate, nats", 2),
     "distortion": ("distortion, nats", 2),
     "gap": ("log p(x) - ELBO, nats", 2),
@@ -48,11 +52,20 @@ TITLES: dict[str, tuple[str, int]] = {
     "frechet": ("samples: Frechet distance", 3),
     "num_features": ("  number of features", 0),
 }
+#: Names of the mean differences per image, by score.
+MORE = {"log_evidence": "more_than_first", "elbo": "elbo_more_than_first"}
 COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
+#: The columns besides that of the VAE; each is also a section.
+BASELINES = ("ppca", "without_latent")
 
 
 #: Scores that depend on whether pixels have a density or probabilities of grey values.
 SCALED = ("log_evidence", "elbo", "distortion")
+
+
+def called(first: str) -> str:
+    """What titles call the run that differences are to: its name if it is short."""
+    return first if len(first) <= SHORT else FIRST
 
 
 def log_p(given: Collection[str]) -> str:
@@ -61,7 +74,11 @@ def log_p(given: Collection[str]) -> str:
 
 
 def score_table(
-    columns: dict[str, dict[str, Estimate]], *, greys: bool = False, given: Collection[str] = ()
+    columns: dict[str, dict[str, Estimate]],
+    *,
+    greys: bool = False,
+    given: Collection[str] = (),
+    first: str = FIRST,
 ) -> str:
     """A table of scores as text: one row per score, one column per model.
 
@@ -70,6 +87,7 @@ def score_table(
         greys: whether densities have been converted to probabilities of grey values.
         given: the columns of programs that are given attributes y. Their log p(x | y) has separate
             rows.
+        first: the name of the run that differences are to.
     """
     found = dict.fromkeys(name for rows in columns.values() for name in rows)
     # Scores of single factors are in the file only.
@@ -80,6 +98,7 @@ def score_table(
     shown = [["", *line] for line in zip_longest(*heads, fillvalue="")]
     for name in names:
         title, digits = TITLES.get(name, _title(name))
+        title = title.replace(FIRST, first)
         if greys and name in SCALED:
             title = title.replace(",", " of grey values,")
         cells = {column: cell(rows.get(name), digits) for column, rows in columns.items()}

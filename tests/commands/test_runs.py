@@ -121,7 +121,10 @@ def test_wrong_arguments_are_named() -> None:
 
 
 def test_runs_are_compared_from_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for name in ("first", "second"):
         pyrovae.save(by_hand(), tmp_path / name)
@@ -138,12 +141,16 @@ def test_runs_are_compared_from_python(
     Path("cli").mkdir()
     assert run("evaluate", own, monkeypatch) == 0
     assert Path("cli/comparison.csv").read_text() == Path("comparison.csv").read_text()
+    with caplog.at_level("WARNING", "pyrovae"):
+        pyrovae.compare_runs(both, ["evidence"], split="val", num_samples=2)
+    assert "log p(x) is a loose lower bound" in caplog.text
     with pytest.raises(TypeError, match="compare_runs has no option num_sample .did you mean"):
         pyrovae.compare_runs(both, num_sample=3)
     with pytest.raises(TypeError, match="^runs must be of the kind list or tuple, got str; write"):
         pyrovae.compare_runs("first")
-    with pytest.raises(InputError, match="needs a run other than"):
-        pyrovae.compare_runs(both[:1])
+    for same, said in (([], "none"), (both[:1], ".*first only"), ([both[0]] * 2, ".*first only")):
+        with pytest.raises(InputError, match=f"needs two or more different runs, got {said}$"):
+            pyrovae.compare_runs(same)
 
 
 def test_opening_and_scoring_a_run_changes_no_generator(tmp_path: Path) -> None:

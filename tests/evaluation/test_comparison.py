@@ -6,6 +6,8 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -13,9 +15,13 @@ import pytest
 
 from pyrovae import InputError
 from pyrovae.commands.evaluate import open_run, score_run
-from pyrovae.evaluation.comparison import _differ, _draw, _points, check_comparable, compare
+from pyrovae.evaluation import pictures
+from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.pictures import _differ, _points, draw_curves, draw_scores
+from pyrovae.evaluation.report import Report
 from pyrovae.evaluation.scoring import Options
+from pyrovae.evaluation.seeds import Sweep
 from pyrovae.evaluation.tables import COLUMNS, score_table
 from pyrovae.utils.plotting import panel
 from tests.support.commands import run
@@ -99,6 +105,38 @@ def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
     assert said.count("log p(x) from 9 draws") == 2 and "from 5 draws" not in said
 
 
+@pytest.mark.slow
+def test_the_first_run_stays_first_and_draws_are_the_same(
+    compared: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(compared, folder := tmp_path / "runs")
+    b = folder / "b"
+    given = [str(b), "--compare", str(folder / "a"), str(b), "--device=cpu"]
+    # One run keeps the 9 draws of both, the other gets more.
+    assert run("evaluate", [str(b), "--num_samples=12", "--device=cpu"], monkeypatch) == 0
+    capsys.readouterr()
+    assert run("evaluate", [*given, "--sections=elbo"], monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert "minus b, per image" in said and "not compared: log p(x) has 12 draws in b" in said
+    assert all(str(b / f"comparison{own}") in said for own in (".csv", ".png", "_curves.png"))
+    rows = pd.read_csv(b / "comparison.csv")
+    assert list(rows.run.unique()[:2]) == ["b", "a"] and "log_evidence" not in set(
+        rows.score[rows.run == "b"]
+    )
+    assert (
+        set(rows.epoch[rows.run == "a"]) <= {1, 2, 3} and rows.epoch[rows.run > "b"].isna().all()
+    )
+    more = [*given, "--num_samples=5", "--sections=evidence"]
+    assert run("evaluate", more, monkeypatch) == 0
+    said = capsys.readouterr().out
+    assert "log p(x) has 5 draws here; the files of the runs keep 12 draws in b" in said
+    rows = pd.read_csv(b / "comparison.csv").query("score == 'more_than_first'")
+    assert list(rows.run) == ["a"] and list(rows.num_samples) == [5]
+
+
 def test_a_baseline_without_attributes_has_no_conditional_score() -> None:
     columns = {"vae": {"log_evidence": Estimate(-7.0)}, "ppca": {"log_evidence": Estimate(-9.0)}}
     for given, rows in (
@@ -123,7 +161,7 @@ def test_scores_given_attributes_are_named_so(
     count = {row[:12].strip(): row.count("±") for row in str(conditional).splitlines()}
     assert count["log p(x | y)"] == 1 and count["log p(x), na"] == len(conditional.scores) - 1
     assert "log p(x | y) from 30 draws" in conditional.about
-    both = compare([plain, conditional], tmp_path)
+    both = str(compare([plain, conditional], tmp_path))
     assert "log p(x) of grey values, nats" in both
     (note,) = (line for line in both.splitlines() if "does not show a better" in line)
     assert note.endswith(f"if it is below, there is a fault. ({conditional.run.name})")
@@ -172,10 +210,10 @@ def test_runs_side_by_side(tiny_run: Callable[..., Path], tmp_path: Path) -> Non
         tiny_run("--likelihood=Laplace"),
     ]
     reports = [score_run(root, QUICK, SHOWN) for root in runs]
-    text = compare(reports, tmp_path)
+    text = str(compare(reports, tmp_path))
     for root in runs:
         assert root.name in text
-    assert "minus the first run, per image" in text and "ELBO of grey values, nats" in text
+    assert f"minus {runs[0].name}, per image" in text and "ELBO of grey values, nats" in text
     notes = [line for line in text.splitlines() if line.startswith("note: ")]
     assert notes and len({line.rsplit(" (", 1)[0] for line in notes}) == len(notes)
     table = pd.read_csv(tmp_path / "comparison.csv")
@@ -217,10 +255,9 @@ def test_what_cannot_be_compared_is_refused(tiny_run: Callable[..., Path]) -> No
     }
     opened = {name: open_run(root, QUICK) for name, root in runs.items()}
     for names, said in (
-        (["one"], "needs a run other than"),
-        (["one", "other"], "trained on different data: .* test differ$"),
+        (["one", "other"], "cannot be compared: their images of the split test differ$"),
         (["one", "larger"], r"differ \(40 of 3x16x16, and 40 of 3x32x32\)$"),
-        (["one", "cut"], "binary pixels, and grey values"),
+        (["one", "cut"], "one observes binary pixels, the other grey"),
         (["drawn", "cut"], "their binarisations differ"),
     ):
         with pytest.raises(InputError, match=said):
@@ -255,8 +292,45 @@ def test_a_run_that_is_not_finite_leaves_the_picture_of_the_others(
         name: {"elbo": Estimate(own - 100.0, 1.0), "elbo_more_than_first": Estimate(own, 1.0)}
         for name, own in values.items()
     }
-    _draw(columns, dict.fromkeys(values, 0), "title", tmp_path / "comparison.png")
+    draw_scores(columns, dict.fromkeys(values, 0), "title", tmp_path / "comparison.png")
     assert (tmp_path / "comparison.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("count", [2, 4, 18])
+@pytest.mark.parametrize("length", [1, 27, 40])
+def test_headings_of_panels_are_inside_the_picture(
+    count: int, length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    monkeypatch.setattr(pictures, "legible", lambda own: found.append(own) or nullcontext())
+    names = [f"{place:x>{length}}"[-length:] for place in range(count)]
+    scores = {name for _, own in pictures.PANELS for name in own}
+    columns = {n: dict.fromkeys(scores, Estimate(1.0 + p, 0.1)) for p, n in enumerate(names)}
+    draw_scores(columns, {n: p // 3 for p, n in enumerate(names)}, "t", tmp_path / "p.png")
+    picture = found[0]
+    edges = [own.title.get_window_extent() for own in picture.axes if own.get_title()]
+    assert len(edges) == len(pictures.PANELS)
+    assert all(0 <= own.x0 and own.x1 <= picture.bbox.width for own in edges)
+    rows = [sorted((e.x0, e.x1) for e in edges[i : i + 3]) for i in range(0, len(edges), 3)]
+    assert all(a[1] <= b[0] for row in rows for a, b in pairwise(row))
+
+
+def test_curves_are_of_the_runs_that_have_metrics(tmp_path: Path) -> None:
+    named = {
+        name: Report(tmp_path / name, {}, {"vae": {}}, pd.DataFrame(), 10, 4, 256)
+        for name in ("a", "b", "c")
+    }
+    sweep = Sweep({name: {"trainer.seed": place} for place, name in enumerate(named)})
+    assert not draw_curves(named, sweep, picture := tmp_path / "curves.png")
+    assert not picture.exists()
+    for name, text in (("a", "epoch,val_elbo\n1,-9.5\n2,\n3,-inf\n4,-8\n"), ("b", "x\n1\n")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.csv").write_text(text)
+    found = pictures._curve(named["a"])
+    # On the scale of the probability of grey values, as the scores are.
+    assert found.to_dict() == {1: -9.5 + named["a"].shift, 4: -8 + named["a"].shift}
+    assert not len(pictures._curve(named["b"])) and not len(pictures._curve(named["c"]))
+    assert draw_curves(named, sweep, picture) and picture.stat().st_size > 1000
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from pyrovae import ArrayData, Engine, InputError, RunDirectory, evaluate, evalu
 from pyrovae.commands.evaluate import score_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
-from pyrovae.evaluation.report import Opened, Report, notes
+from pyrovae.evaluation.opened import Opened
+from pyrovae.evaluation.report import OF_DRAWS, Report, notes
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.evaluation.tables import TITLES, score_table
@@ -200,13 +201,17 @@ def test_what_a_score_does_not_follow_from_computes_nothing_again(
         score_run(root, options)
         assert calls == again
     calls.clear()
-    monkeypatch.setattr(RunDirectory, "weights", other_weights(RunDirectory.weights))
+    monkeypatch.setattr(RunDirectory, "weights_of", other_weights(RunDirectory.weights_of))
     score_run(root, QUICK)
     assert calls == list(SECTIONS)
 
 
 def other_weights(weights: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: {name: value + 1e-3 for name, value in weights(*args).items()}
+    def changed(*args: Any) -> tuple[dict[str, Any], int]:
+        found, epoch = weights(*args)
+        return {name: value + 1e-3 for name, value in found.items()}, epoch
+
+    return changed
 
 
 @pytest.mark.slow
@@ -292,11 +297,37 @@ def test_scores_of_other_settings_are_merged_with_what_stands_there(
     assert content["vae"]["log_evidence"]["value"] == value
 
 
+@pytest.mark.slow
+def test_images_without_draws_have_no_bound_of_draws_also_in_older_files(
+    tiny_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_run(), root := tmp_path / "run")
+    some = replace(QUICK, evidence_images=7)
+    score_run(root, some, ["elbo", "evidence"]).write()
+    path = root / "evaluation_images.csv"
+    images = pd.read_csv(path, dtype={"name": str})
+    assert list(images[OF_DRAWS].notna()) == list(images["log_evidence"].notna())
+    assert images[OF_DRAWS].count() == 7
+    older = images.rename(columns={OF_DRAWS: "elbo"})
+    older["elbo"] = older["elbo"].fillna(-(older["rate"] + older["distortion"]))
+    older.to_csv(path, index=False)
+    report = score_run(root, some, ["elbo"])
+    report.write()
+    again = pd.read_csv(path, dtype={"name": str})
+    pd.testing.assert_frame_equal(again[list(images)], images)
+    assert "elbo" not in again and json.loads((root / "evaluation.json").read_text())["epoch"] > 0
+    gap = report.whole().of_images()["gap"]
+    assert gap.mean() == pytest.approx(report.whole().scores["vae"]["gap"].value)
+
+
 BAD: dict[str, tuple[list[str], str]] = {
     "no run": (["{tmp}/nowhere"], "nowhere: no such directory"),
-    "no checkpoint": (["{tmp}/empty"], "no such checkpoint"),
+    "no checkpoint": (
+        ["{tmp}/empty"],
+        "empty: has no weights yet (training ended before its first",
+    ),
     "unknown split": (["{run}", "--split=night"], "split 'night': allowed are train, val, test"),
-    "unknown section": (["{run}", "--sections", "poetry"], "--sections: allowed are elbo"),
+    "unknown section": (["{run}", "--sections", "poetry"], "sections: allowed are elbo"),
     "a run to compare with that is not there": (
         ["{run}", "--compare", "{tmp}/nowhere"],
         "nowhere: no such directory",
@@ -315,12 +346,12 @@ BAD: dict[str, tuple[list[str], str]] = {
     "one image": (["{run}", "--num_images=1", "--sections", "latents"], "at least 2 images"),
     "nothing to compare": (
         ["{run}", "--compare", "{run}", "--sections", "elbo"],
-        "a run other than",
+        "a comparison needs two or more different runs, got",
     ),
     "unknown checkpoint": (["{run}", "--checkpoint=first"], "allowed are best and last"),
     "a file as folder": (
         ["{run}", "--out={run}/config.yaml"],
-        "config.yaml: cannot be written: File exists; --out names another folder",
+        "config.yaml: cannot be written: File exists; --out (out in Python) names another folder",
     ),
 }
 

@@ -1,0 +1,87 @@
+"""Reports whose scores have the same settings, and what still sets runs apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pyrovae.evaluation.report import EVIDENCE, PARTIAL, Report
+from pyrovae.runs import RunDirectory
+from pyrovae.runs.checkpoint import state_of
+from pyrovae.utils.text import counted, listed
+
+__all__ = ["aligned", "trained_apart"]
+
+#: Runs that a line names.
+NAMED = 4
+
+
+def aligned(
+    reports: Mapping[str, Report], asked: Mapping[str, Report]
+) -> tuple[dict[str, Report], list[str]]:
+    """Reports whose scores have the same number of draws and the same features.
+
+    Where those of earlier evaluations differ, scores of this evaluation replace them; they are
+    left out if this evaluation has none.
+
+    Args:
+        reports: all scores of each run by its name.
+        asked: the scores of this evaluation.
+
+    Returns:
+        The reports, and a line per difference.
+    """
+    found, lines = dict(reports), []
+    for settings in PARTIAL:
+        runs = _settings(settings, reports)
+        if len(runs) < 2:
+            continue
+        now = _settings(settings, asked)
+        for name, own in found.items():
+            found[name] = own.taking(settings, asked[name] if len(now) == 1 else None)
+        lines.append(_line(settings, [*now], runs))
+    return found, lines
+
+
+def _settings(settings: tuple[str, ...], reports: Mapping[str, Report]) -> dict[str, list[str]]:
+    """The runs with scores that depend on some settings, by these settings in words."""
+    found: dict[str, list[str]] = {}
+    for name, own in reports.items():
+        if not PARTIAL[settings].isdisjoint(own.scores["vae"]):
+            found.setdefault(_spelled(settings, own.settings), []).append(name)
+    return found
+
+
+def _spelled(settings: tuple[str, ...], values: Mapping[str, Any]) -> str:
+    """The draws or the features of a report in words."""
+    if settings != EVIDENCE:
+        return f"the features {values[settings[0]]}"
+    draws, images = (values[name] for name in settings)
+    return f"{draws:,} draws" + (f" for {counted(images, 'image')}" if images else "")
+
+
+def _line(settings: tuple[str, ...], now: list[str], runs: Mapping[str, list[str]]) -> str:
+    """What is not compared, or compared with the scores of this evaluation."""
+    what = "log p(x) has" if settings == EVIDENCE else "sample scores use"
+    kept = " and ".join(f"{own} in {listed(names, NAMED)}" for own, names in runs.items())
+    if len(now) != 1:
+        return f"not compared: {what} {kept}"
+    return f"{what} {now[0]} here; the files of the runs keep {kept}"
+
+
+def trained_apart(named: Mapping[str, Report]) -> Iterator[str]:
+    """A line per number of training images, on runs with others than those of the first run.
+
+    Args:
+        named: the reports by the names of their runs.
+    """
+    states = {name: state_of(RunDirectory(own.run).last) for name, own in named.items()}
+    # Runs that were shared or saved from Python do not know their training images.
+    known = {name: own for name, own in states.items() if own.get("images")}
+    first, runs = known.get(next(iter(named))), dict[str, list[str]]()
+    for name, own in known.items():
+        if first and own["images"] != first["images"]:
+            runs.setdefault(f"{own.get('num_images')}", []).append(name)
+    for count, names in runs.items():
+        counts = f"{count}, the first run on {first and first.get('num_images')}"
+        yield f"trained on other images: {counts} ({listed(names, NAMED)})"

@@ -1,0 +1,71 @@
+"""A run that is ready to be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pyrovae.evaluation.estimates import Estimate
+from pyrovae.evaluation.report import OF_DRAWS, Report
+from pyrovae.evaluation.scoring import SECTIONS, Scorer
+from pyrovae.evaluation.tables import BASELINES, in_short
+from pyrovae.utils.errors import InputError
+from pyrovae.utils.lazy import pandas as pd
+
+__all__ = ["Opened"]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that is ready to be scored.
+
+    Attributes:
+        run: its directory.
+        scorer: computes its scores.
+        settings: what all of its scores depend on besides the scorer's options.
+        out: the folder of the results; None for the run directory.
+        epoch: the epochs that its weights were trained for; 0 if unknown.
+    """
+
+    run: Path
+    scorer: Scorer
+    settings: dict[str, Any]
+    out: Path | None = None
+    epoch: int = 0
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The attributes that the programs are given."""
+        return self.scorer.programs.attributes
+
+    def score(self, sections: Sequence[str]) -> Report:
+        """Computes the scores of these sections, or reads them from the cache."""
+        scores: dict[str, dict[str, Estimate]] = {"vae": {}}
+        failed: list[str] = []
+        for name in (section for section in SECTIONS if section in sections):
+            try:
+                found = self.scorer.section(name)
+            except InputError as error:
+                failed.append(str(error))
+                if self.scorer.progress:
+                    print(f"not scored: {error}", flush=True)
+                continue
+            scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
+            if self.scorer.progress and found:
+                given = () if name in BASELINES else self.given
+                print(f"{name.replace('_', ' ')}: {in_short(found, given)}", flush=True)
+        return self._report(scores, tuple(failed))
+
+    def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
+        scorer, there = self.scorer, scores["vae"]
+        drawn = "log_evidence" in there
+        each = scorer.evidence.rename(columns={"elbo": OF_DRAWS}) if drawn else pd.DataFrame()
+        if "elbo" in there or 0 < len(each) < len(scorer.split):
+            each = each.reindex(scorer.terms.index).assign(**scorer.terms)
+        likelihood = scorer.programs.likelihood
+        how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
+        settings = {**asdict(scorer.options), **self.settings}
+        both = len(scorer.split), *how, self.given, failed, self.out, scorer.split.groups
+        return Report(self.run, settings, scores, each, *both, self.epoch)
