@@ -39,6 +39,8 @@ PANELS: list[tuple[str, tuple[str, ...]]] = [
     ("samples: coverage (dot), density (ring): 1 is best", ("coverage", "density")),
     ("samples: Frechet distance: lower is better", ("frechet",)),
 ]
+#: The style of a curve: of a single epoch, only the point is seen.
+LINE: dict[str, Any] = {"lw": 1.2, "marker": "o", "ms": 2.5}
 #: The share of the first epochs that may lie below the picture, and of values without outliers.
 HIDDEN, FAR = 0.1, 1.0
 
@@ -142,11 +144,12 @@ def draw_curves(named: Mapping[str, Report], sweep: Sweep, path: Path) -> bool:
     for place, (model, runs) in enumerate(sweep.groups.items()):
         labels = {run: model for run in [own for own in runs if own in known][:1]}
         for run in (own for own in runs if own in known):
-            axes.plot(known[run], color=_colour(place), label=labels.get(run), lw=1.2)
+            axes.plot(known[run], color=_colour(place), label=labels.get(run), **LINE)
     later = pd.concat([own[int(HIDDEN * len(own)) :] for own in known.values()])
     low, high = without_outliers(later.to_numpy(), HIDDEN, FAR)
     axes.set_ylim(low - (high - low) / 20, high + (high - low) / 20)
-    name_axes(axes, "epoch", "validation ELBO, nats per image")
+    scale = " of grey values" if any(report.shift for report in named.values()) else ""
+    name_axes(axes, "epoch", f"validation ELBO{scale}, nats per image")
     axes.locator_params(axis="x", integer=True)
     legend(picture, axes, 1)
     with replacing(path) as temporary, legible(picture):
