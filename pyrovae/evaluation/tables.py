@@ -142,5 +142,10 @@ def in_short(scores: dict[str, Estimate], given: Sequence[str] = ()) -> str:
 
 
 def cell(found: Estimate | None, digits: int) -> str:
-    """A score with its standard error; empty if there is none."""
-    return "" if found is None else f"{found:,.{digits}f}"
+    """A score with its standard error; empty if there is none.
+
+    Counts have no errors, but their means over seeds do, and get a decimal place.
+    """
+    if found is None:
+        return ""
+    return f"{found:,.{digits or int(found.error is not None)}f}"

@@ -25,7 +25,7 @@ from pyrovae.evaluation.opened import Opened
 from pyrovae.evaluation.report import OF_DRAWS, Report, notes
 from pyrovae.evaluation.result_cache import ResultCache
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
-from pyrovae.evaluation.tables import TITLES, score_table
+from pyrovae.evaluation.tables import TITLES, cell, score_table
 from pyrovae.training import overview
 from tests.support.commands import SCRIPTS, refusal, run, script
 from tests.support.processes import run_script
@@ -429,6 +429,8 @@ def test_tables_are_aligned_and_hide_single_factors() -> None:
     }
     lines = score_table(columns).splitlines()
     assert len(lines) == 3 and "gaze" not in "".join(lines)
+    counts = [cell(Estimate(15.5, error), 0) for error in (None, 0.5)]
+    assert counts == ["16", "15.5 ± 0.5"], "a mean over seeds is no whole number"
     assert "-1,234.50 ± 6.78" in lines[2] and "log p(x), nats" in lines[1]
     assert script("evaluate").parser().parse_args(["run"]).num_samples == 5000
 
