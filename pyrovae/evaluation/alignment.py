@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pyrovae.evaluation.report import EVIDENCE, PARTIAL, Report
@@ -69,16 +70,16 @@ def _line(settings: tuple[str, ...], now: list[str], runs: Mapping[str, list[str
     return f"{what} {now[0]} here; the files of the runs keep {kept}"
 
 
-def trained_apart(named: Mapping[str, Report]) -> Iterator[str]:
+def trained_apart(paths: Mapping[str, Path]) -> Iterator[str]:
     """A line per number of training images, on runs with others than those of the first run.
 
     Args:
-        named: the reports by the names of their runs.
+        paths: the run directories by the names of the runs.
     """
-    states = {name: state_of(RunDirectory(own.run).last) for name, own in named.items()}
+    states = {name: state_of(RunDirectory(path).last) for name, path in paths.items()}
     # Runs that were shared or saved from Python do not know their training images.
     known = {name: own for name, own in states.items() if own.get("images")}
-    first, runs = known.get(next(iter(named))), dict[str, list[str]]()
+    first, runs = known.get(next(iter(paths))), dict[str, list[str]]()
     for name, own in known.items():
         if first and own["images"] != first["images"]:
             runs.setdefault(f"{own.get('num_images')}", []).append(name)

@@ -100,7 +100,8 @@ def compare(
         said = _write_means(columns, sweep, files[0], scores)
         shown = {sweep.heading(model): own for model, own in sweep.means(scores).items()} | shown
         given = [sweep.heading(model) for model, runs in sweep.models.items() if runs[0] in given]
-    noted = [*apart, *trained_apart(named), *_notes(named, asked)]
+    apart += trained_apart({name: own.run for name, own in named.items()})
+    noted = [*apart, *_notes(named, asked)]
     table = score_table(shown, greys=greys, given=given, first=called(names[0]))
     return Comparison(table, [*said, *sweep.said()], noted, files)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from pyrovae.evaluation.alignment import trained_apart
 from pyrovae.inspection.html import measurements, number, render
 from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.report import Report
 from pyrovae.inspection.subject import Subject
+from pyrovae.runs import RunDirectory
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.plain import differing
@@ -58,7 +60,7 @@ def differences(subjects: Mapping[str, Subject]) -> list[str]:
         subjects: by the names of their runs; the others are compared with the first.
     """
     first, *others = subjects
-    found = []
+    found = [f"{line}." for line in _of_training(subjects)]
     for other in others:
         own, base = subjects[other], subjects[first]
         if not np.array_equal(own.split.images, base.split.images):
@@ -72,6 +74,16 @@ def differences(subjects: Mapping[str, Subject]) -> list[str]:
                 f"({_likelihood(own)}, not {_likelihood(base)}): their ELBOs are not comparable."
             )
     return found
+
+
+def _of_training(subjects: Mapping[str, Subject]) -> Iterator[str]:
+    """Runs that are not at their end, or that were trained on other images."""
+    paths = {name: Path(own.run) for name, own in subjects.items() if own.run}
+    for name, path in paths.items():
+        if done := RunDirectory(path).unfinished():
+            yield f"{name} is trained for {done}"
+    if paths:
+        yield from trained_apart(paths)
 
 
 def _images(subject: Subject) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from pyrovae import Bernoulli, Engine, RunDirectory
@@ -19,6 +20,7 @@ from pyrovae.inspection.judge.finding import Judgement
 from pyrovae.inspection.judge.labels import LABELS
 from pyrovae.inspection.report import Report
 from pyrovae.inspection.subject import Subject
+from pyrovae.runs import save_checkpoint
 from pyrovae.training.overview import write_index
 from tests.support.commands import TINY, refusal, run
 from tests.support.judgements import faulty
@@ -106,6 +108,18 @@ def test_what_is_not_comparable_is_said() -> None:
     binary = replace(first, programs=small_vae(likelihood=Bernoulli()))
     (said,) = differences({"a": first, "b": binary})
     assert "likelihood on another scale" in said and "Bernoulli, not" in said
+
+
+def test_runs_that_are_not_at_their_end_are_told_of(tmp_path: Path) -> None:
+    subjects = {}
+    for name, (epoch, count) in {"a": (4, 80), "b": (3, 60)}.items():
+        subjects[name] = subject(run=str(tmp_path / name))
+        state = {"epoch": epoch, "epochs": 4, "num_images": count, "images": f"print {count}"}
+        save_checkpoint(RunDirectory(tmp_path / name).last, {"weights.w": torch.zeros(1)}, state)
+    assert differences(subjects) == [
+        "b is trained for 3 of 4 epochs.",
+        "trained on other images: 60, the first run on 80 (b).",
+    ]
 
 
 @pytest.fixture(scope="module")
