@@ -69,7 +69,8 @@ def compare_runs(
     It writes what `pyrovae evaluate RUN --compare ...` writes. The scores `more_than_first` and
     `elbo_more_than_first` are mean differences per image of log p(x) and of the ELBO; their
     standard errors are those of paired differences. If some runs differ in the seed of training
-    alone, `comparison_seeds.csv` has the mean of each score over the seeds of each model.
+    alone, `comparison_seeds.csv` has the mean of each score over the seeds of each model. Notes on
+    scores are logged as warnings.
 
     Args:
         runs: the run directories; a repeated one is used once.

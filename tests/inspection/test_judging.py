@@ -198,6 +198,7 @@ def test_the_gain_of_more_latents_is_that_of_ten() -> None:
 
 
 SIMPLER = "probabilistic PCA of 729 training images"
+MODEL = "nats below log p(x) of a simpler model, "
 
 
 @pytest.mark.parametrize(
@@ -286,6 +287,21 @@ def test_a_rising_run_of_small_steps_is_to_take_larger_ones() -> None:
     assert [longer] == [*judge(replace(slow, options=tuned)).faults[0].advice]
     sgd = {"class_path": "torch.optim.SGD", "init_args": {"lr": 1e-5}}  # Its steps scale with it.
     assert [longer] == [*judge(replace(slow, options=options(optimizer=sgd))).faults[0].advice]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"elbo": -500.0, "below": 2000.0, "simpler": SIMPLER}, f"2,000 {MODEL}{SIMPLER}."),
+        ({"elbo": -500.0, "below": 1.0, "simpler": SIMPLER}, f"1,500 {MODEL}without structure."),
+        ({"elbo": -500.0}, f"1,500 {MODEL}without structure."),
+    ],
+)
+def test_a_rate_that_keeps_the_elbo_low_names_the_simpler_model(
+    change: dict[str, Any], said: str
+) -> None:
+    worst, *_ = judge(replace(HEALTHY, options=HIGH, train_elbo=-500.0, **change)).faults
+    assert worst.cause == "diverged" and said in worst.reason
 
 
 def test_a_run_of_few_steps_that_no_longer_rises_is_not_said_to_rise() -> None:
