@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 
 #: The modules above: importing them takes seconds, so they wait until one of their names is used.
 _HOMES = (
-    "commands.runs commands.saving config.loading data engine likelihoods networks objectives "
-    "posterior.elbo posteriors priors programs runs.directory training.initialization "
+    "commands.runs commands.saving config.loading data engine likelihoods networks "
+    "objectives posterior.elbo posteriors priors programs runs.directory training.initialization "
     "training.optimizer training.svi training.trainer utils.errors"
 ).split()
 #: The functions that a star import brings.
 _FUNCTIONS = (
-    "compare_runs evaluate evaluate_run export_run inspect_run load save share_run with_prior"
+    "compare_runs evaluate evaluate_run export_run inspect_run list_runs load save share_run "
+    "with_prior"
 ).split()
 _PACKAGES = ["distributions", "likelihoods", "networks", "objectives", "posteriors", "priors"]
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "write encoder and decoder as files that need only torch",
     "share": "write a run as a folder for a model hub",
     "prepare": "build the cache of a data set before training",
+    "list": "list the runs of a folder, the best first",
     "parts": "list all priors, likelihoods, posteriors, networks, objectives and data sets",
 }
 

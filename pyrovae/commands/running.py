@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -43,6 +44,9 @@ def run_command(
         group.leave()
         if swallowed_interrupts():
             raise KeyboardInterrupt
+    except BrokenPipeError:  # The reader of a pipe, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141  # As a shell reports SIGPIPE, which Windows lacks.
     except (InputError, OSError) as error:
         code = _complain(cut_line(_said(error)), 2, group)
     except (Diverged, PeerFailed) as error:

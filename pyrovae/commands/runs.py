@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The imports inside the functions are slow, and only these functions need them.
 
-__all__ = ["compare_runs", "evaluate_run", "inspect_run"]
+__all__ = ["compare_runs", "evaluate_run", "inspect_run", "list_runs"]
 
 
 def evaluate_run(
@@ -106,6 +106,27 @@ def compare_runs(
     for line in [*(line for report in reports for line in report.remarks), *found.notes]:
         warn(line)
     return pandas.read_csv(folder / "comparison.csv")
+
+
+def list_runs(*folders: str | Path) -> pandas.DataFrame:
+    """The runs in folders and their subfolders, the best validation ELBO first.
+
+    No weights and no images are read, so that hundreds of runs are listed in seconds.
+
+    Args:
+        folders: by default `runs`.
+
+    Returns:
+        One row per run: `run`, its directory; `state`, "ended" or how far it is trained; the
+        `best_epoch` with its validation `elbo` and `bits_per_dim`; the ELBO of the `test` split
+        and its `error`, if it was scored; `options`, those in which it differs from the others.
+
+    Raises:
+        InputError: if a folder does not exist, or has no run.
+    """
+    from pyrovae.evaluation.listing import runs_in
+
+    return runs_in(folders or ["runs"])
 
 
 def inspect_run(

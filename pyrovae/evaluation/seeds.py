@@ -59,12 +59,12 @@ class Sweep:
             values = tuple(texts[run] for name, texts in self.changed.items() if name != SEED)
             # A run whose options cannot be read is a model of its own.
             found.setdefault(values if own else run, []).append(run)
-        titles = [self._title(runs[0], (SEED,)) for runs in found.values()]
+        titles = [self.title(runs[0], (SEED,)) for runs in found.values()]
         clear = len({*titles}) == len(titles) and all(0 < len(own) <= LONGEST for own in titles)
         names = titles if clear else [runs[0] for runs in found.values()]
         return dict(zip(names, found.values(), strict=True))
 
-    def _title(self, run: str, without: Sequence[str] = ()) -> str:
+    def title(self, run: str, without: Sequence[str] = ()) -> str:
         """The options of a run that differ, without the arguments of parts that differ."""
         kept = [name for name in self.changed if name not in without]
         kept = [name for name in kept if not any(name.startswith(f"{own}.") for own in kept)]
@@ -90,7 +90,7 @@ class Sweep:
     def said(self) -> list[str]:
         """The options in which each run differs, and the runs whose seed another one has."""
         runs = self.places if self.changed else ()
-        lines = [f"{run}: {self._title(run)}" for run in runs]
+        lines = [f"{run}: {self.title(run)}" for run in runs]
         for model, own in self.groups.items() if self.has_seeds else ():
             if again := [run for run in own if run not in self.models[model]]:
                 lines.append(

@@ -8,7 +8,7 @@ from itertools import zip_longest
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.posterior.elbo import OF_SITE
 
-__all__ = ["score_table"]
+__all__ = ["aligned", "score_table"]
 
 #: What the run that differences are to is called in titles.
 FIRST = "the first run"
@@ -103,12 +103,30 @@ def score_table(
             title = title.replace(",", " of grey values,")
         cells = {column: cell(rows.get(name), digits) for column, rows in columns.items()}
         shown += [[own, *texts] for own, texts in _lines(title, cells, given)]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    lines = []
-    for title, *line in shown:
-        right = (text.rjust(width) for text, width in zip(line, widths[1:], strict=True))
-        lines.append("  ".join([title.ljust(widths[0]), *right]).rstrip())
-    return "\n".join(lines)
+    return aligned(shown)
+
+
+def aligned(rows: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
+    """Rows of texts as columns, two spaces apart.
+
+    Args:
+        rows: one text per column each.
+        left: the columns that are aligned on the left; others are on the right.
+
+    Example:
+        >>> print(aligned([["a", "10"], ["bcd", "5"]]))
+        a    10
+        bcd   5
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = (
+        "  ".join(
+            text.ljust(width) if place in left else text.rjust(width)
+            for place, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _lines(
