@@ -66,7 +66,7 @@ class Session:
         self.engine, self.run, self.callbacks, self.group = engine, run, callbacks, group
         with group.first_on_machine():
             self.train_split, self.val_split = data.split("train"), data.split("val")
-        self.lessons, rows = vae.lessons(self.train_split)
+        self.step_split, rows = vae.training_rows(self.train_split)
         self.batches = self.training_batches(rows)
         self.feed = engine.feed(self.batches)
         self.state = self.beginning()
@@ -99,7 +99,7 @@ class Session:
         """Batches of what the programs learn from, with the attributes that they take."""
         attributes, device = self.vae.attributes + self.vae.optional, self.engine.device
         size = self.trainer.batch_size
-        return Batches(self.lessons, size, device=device, attributes=attributes, **how)
+        return Batches(self.step_split, size, device=device, attributes=attributes, **how)
 
     def observe(self, images: Tensor) -> Tensor:
         """Maps images to observations; runs from before dequantised training add no noise."""

@@ -48,7 +48,7 @@ SHOWN = 3
 
 
 class Trainer(Settings):
-    """Trains a VAE with Pyro's SVI.
+    """Training with Pyro's SVI.
 
     Args:
         epochs: passes over the training split.

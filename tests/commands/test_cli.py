@@ -411,6 +411,9 @@ def test_help_says_the_default_once_and_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("train", ["--help"], monkeypatch) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = " ".join((whole := capsys.readouterr().out).split())
     assert "default: ProbabilisticPCA)" in shown and "default: AdamW)" in shown
     assert "default: RandomStart" not in shown and "class_path'" not in shown
+    assert "their Python state changes are not recorded either (default: true)" in shown
+    assert "(default: True)" not in shown and shown.count("(default: false)") == 1
+    assert "\nTraining with Pyro's SVI:\n" in whole

@@ -324,6 +324,14 @@ def test_only_the_sites_that_are_asked_for_are_shown() -> None:
 
 
 @pytest.mark.slow
+def test_dimensions_are_counted_by_whole_numbers() -> None:
+    drawing = section(small_subject(small_vae())).figures["aggregate_marginals"]
+    drawing.figure.draw_without_rendering()
+    ticks = drawing.figure.axes[0].get_xticks()
+    assert len(ticks) and np.array_equal(ticks, ticks.round())
+
+
+@pytest.mark.slow
 def test_captions_state_how_many_images_of_which_split() -> None:
     for name, drawing in section(small_subject(small_vae())).figures.items():
         assert "n = 120 images of the split test" in drawing.caption, name

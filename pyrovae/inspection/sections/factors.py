@@ -55,7 +55,10 @@ def section(subject: Subject) -> Section:
 
 
 def _by_chance(codes: np.ndarray, values: np.ndarray, names: list[str], seed: int) -> float:
-    """The mean mutual information with factors of other images: histograms of few have some."""
+    """The mean mutual information with factors of other images.
+
+    Histograms of few images have a positive value by chance.
+    """
     shuffled = values[np.random.default_rng(seed).permutation(len(codes))]
     return float(mutual_information_table(codes, shuffled, names, BINS).to_numpy().mean())
 
