@@ -330,12 +330,12 @@ def report_on(
     folder: str | Path,
     sections: Sequence[str],
     complaints: Sequence[str],
-    said: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Makes and writes the report of one run."""
     notes = [*notes_on(checkpoint, subject), *(f"Left out: {line}" for line in complaints)]
     title = f"The posterior of {Path(subject.run).name}"
-    return inspect(subject, folder, sections, title=title, notes=notes, said=said)
+    return inspect(subject, folder, sections, title=title, notes=notes, log=log)
 
 
 def _printed_report(
@@ -343,7 +343,7 @@ def _printed_report(
 ) -> Report:
     """Makes and writes the report of one run; prints progress."""
     own = (subject, options.checkpoint, folder(options), sections, complaints)
-    return report_on(*own, said=partial(print, flush=True))
+    return report_on(*own, log=partial(print, flush=True))
 
 
 def main(arguments: list[str]) -> None:

@@ -176,11 +176,11 @@ def test_fit_ends_in_evaluation_mode_also_when_stopped(monkeypatch: pytest.Monke
 
 def test_an_elbo_that_is_no_number_is_never_the_best() -> None:
     state = TrainingState(epoch=1)
-    assert not state.rank(math.nan) and not state.rank(-math.inf)
+    assert not state.record_best(math.nan) and not state.record_best(-math.inf)
     state.epoch = 2
-    assert state.rank(-5.0)
+    assert state.record_best(-5.0)
     state.epoch = 3
-    assert state.rank(-4.0)
+    assert state.record_best(-4.0)
     assert [epoch for _, epoch in state.best] == [3, 2]
 
 
