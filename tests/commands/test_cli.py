@@ -114,9 +114,9 @@ BAD = {
     "wrong sign in a part": (["--prior.latent_dim=-3"], "latent_dim must be at least 1, got -3"),
     "wrong sign of a rate": (["--optimizer.lr=-0.1"], "-0.1"),
     "wrong scale": (["--likelihood=Normal", "--likelihood.scale=0"], "scale must be positive"),
-    "no shortcut": (["--start.otherwise=null", "--encoder.shortcut=false"], "shortcut true"),
+    "no shortcut": (["--start.fallback=null", "--encoder.shortcut=false"], "shortcut true"),
     "no start": (
-        ["--start.otherwise=null", "--likelihood=Categorical"],
+        ["--start.fallback=null", "--likelihood=Categorical"],
         "its scale cannot be set",
     ),
     "unknown flow": (["--prior=FlowPrior", "--prior.flow=Foo"], "known are NeuralSpline, RealNVP"),

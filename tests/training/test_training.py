@@ -117,7 +117,7 @@ def test_the_number_of_images_changes_where_pca_starts() -> None:
 def test_too_few_images_for_probabilistic_pca_start_as_told() -> None:
     vae, images = small_vae(shortcut=True), small_data().split("train").images[:LATENT_DIM]
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    line = ProbabilisticPCA(otherwise=RandomStart())(vae, images, False)
+    line = ProbabilisticPCA(fallback=RandomStart())(vae, images, False)
     assert line.startswith("starts from random weights: ProbabilisticPCA of 4 latent dimensions")
     assert line.endswith("got 4 and 768")
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
