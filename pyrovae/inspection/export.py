@@ -85,24 +85,36 @@ def to_inference_data(
     split = images if images is not None else subject.shown
     x, inputs = subject.observed(split)
     space = subject.space
-
-    def scores(some: Tensor) -> Tensor:
-        return space.log_joint(some, x, **inputs)[1].double()
-
     with subject.quietly(6):
         if samples is None:
             samples = space.guide_draws(num_draws, x, **inputs)[None]
         z = _samples(space, samples, x)
         prior = torch.stack([space.prior_draws(len(x), **inputs) for _ in range(num_draws)])[None]
-        groups = {
-            "posterior": _sites(space, z),
-            "log_likelihood": {"x": _in_parts(z, scores)},
-            "observed_data": {"x": _numpy(x)},
-            "posterior_predictive": {"x": _predicted(space, z[:, :num_predictive], inputs)},
-            "prior": _sites(space, prior),
-            "prior_predictive": {"x": _predicted(space, prior[:, :num_predictive], inputs)},
-        }
+        groups = _groups(space, z, prior, num_predictive, x, inputs)
     return _assembled(arviz, groups, space.shapes, [str(name) for name in split.names])
+
+
+def _groups(
+    space: LatentSpace,
+    z: Tensor,
+    prior: Tensor,
+    num_predictive: int,
+    x: Tensor,
+    inputs: dict[str, Tensor],
+) -> Groups:
+    """The groups of `to_inference_data` from draws of posterior and prior, `(C, S, B, D)`."""
+
+    def scores(some: Tensor) -> Tensor:
+        return space.log_joint(some, x, **inputs)[1].double()
+
+    return {
+        "posterior": _sites(space, z),
+        "log_likelihood": {"x": _in_parts(z, scores)},
+        "observed_data": {"x": _numpy(x)},
+        "posterior_predictive": {"x": _predicted(space, z[:, :num_predictive], inputs)},
+        "prior": _sites(space, prior),
+        "prior_predictive": {"x": _predicted(space, prior[:, :num_predictive], inputs)},
+    }
 
 
 def _samples(space: LatentSpace, samples: Samples, x: Tensor) -> Tensor:

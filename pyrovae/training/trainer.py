@@ -138,8 +138,7 @@ class Trainer(Settings):
                 and saved. It is a `KeyboardInterrupt`; its `history` has the metrics.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
-        recipe = Recipe() if recipe is None else recipe
-        engine = Engine() if engine is None else engine
+        recipe, engine = recipe or Recipe(), engine or Engine()
         _check_parts(vae, recipe, engine, callbacks, loggers)
         data, group = as_image_data(data), processes()
         group.check(engine.device)
@@ -148,7 +147,6 @@ class Trainer(Settings):
         group.from_main(lambda: _describe(run, about, resume))
         feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
-        norm_group = group if self.sync_batch_norm else Group()
         with training_store(vae), engine.running(vae, vae.networks()):
             try:
                 with (
@@ -156,7 +154,7 @@ class Trainer(Settings):
                     torch.enable_grad(),
                     pyro.validation_enabled(False),
                     quiet(),
-                    synchronous(vae, norm_group),
+                    synchronous(vae, group if self.sync_batch_norm else Group()),
                     frozen(vae.named(recipe.freeze)),
                 ):
                     active = Callbacks(called)

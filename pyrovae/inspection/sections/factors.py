@@ -18,6 +18,10 @@ __all__ = ["section"]
 
 PLACE = 110
 
+CAPTIONS = {
+    "factor_scores": "Scores of disentanglement",
+    "mutual_information": "Mutual information per factor and dimension, in nats",
+}
 #: Cells of a column of the table of information.
 BINS = 10
 #: Scores of factors.
@@ -47,10 +51,7 @@ def section(subject: Subject) -> Section:
             "mutual_information": table.reset_index(),
         },
         figures={"information": _map(subject, table, chance)},
-        captions={
-            "factor_scores": "Scores of disentanglement",
-            "mutual_information": "Mutual information per factor and dimension, in nats",
-        },
+        captions=CAPTIONS,
     )
 
 

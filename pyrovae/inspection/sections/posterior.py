@@ -42,12 +42,8 @@ def section(subject: Subject) -> Section:
     """Locations, scales, correlations and KL of the posteriors, and decoded draws."""
     names = list(subject.shown.names)
     found = subject.of(subject.shown).encoded.only(subject.columns)
-    x, inputs = subject.observed(subject.shown)
-    with subject.quietly(1):
-        scale = scale_of(subject.programs.likelihood, subject.split.images, seed=subject.seed)
-        seen = predictive(subject.space, x, inputs, DRAWS, scale=scale)
-        draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
-    matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
+    seen, draws = _drawn(subject)
+    matrices = correlations(draws)
     pairs = correlation_table(matrices, names, found.names)
     limit = _limit(len(draws), len(matrices) * math.comb(len(found.names), 2))
     dependent = len(pairs) > 0 and pairs["correlation"].abs().max() >= limit
@@ -66,6 +62,16 @@ def section(subject: Subject) -> Section:
         figures=figures,
         captions=CAPTIONS,
     )
+
+
+def _drawn(subject: Subject) -> tuple[Predictive, Tensor]:
+    """Decoded draws of the posteriors of the shown images, and draws `(S, B, columns)`."""
+    x, inputs = subject.observed(subject.shown)
+    with subject.quietly(1):
+        scale = scale_of(subject.programs.likelihood, subject.split.images, seed=subject.seed)
+        seen = predictive(subject.space, x, inputs, DRAWS, scale=scale)
+        draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
+    return seen, draws[..., torch.from_numpy(subject.columns).to(draws.device)]
 
 
 def _limit(draws: int, pairs: int) -> float:
@@ -197,9 +203,7 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     for row, (own, name) in enumerate(zip(axes, names, strict=True)):
         for place, image in zip(own, (images[row], found.mean[row]), strict=False):
             picture(place, image)
-        label = {"fontsize": SMALL, "va": "top", "transform": own[0].transAxes}
-        # Out of the layout: a long name would widen the column of the image.
-        own[0].text(0, -0.06, shorten(name, 14), **label).set_in_layout(False)
+        _write_name(own[0], name)
         for place, spread in zip(own[2:], spreads, strict=False):
             picture(place, spread[row], vmin=0, vmax=float(spread.max()), cmap=HEAT)
         for place, draw in zip(own[2 + len(spreads) :], found.decoded[:, row], strict=False):
@@ -208,6 +212,13 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=LABEL)
     return figure
+
+
+def _write_name(axes: Any, name: str) -> None:
+    """Writes the name of an image below it."""
+    label = {"fontsize": SMALL, "va": "top", "transform": axes.transAxes}
+    # Out of the layout: a long name would widen the column of the image.
+    axes.text(0, -0.06, shorten(name, 14), **label).set_in_layout(False)
 
 
 def _short(number: float) -> str:
