@@ -42,7 +42,9 @@ def _renewed_part(option: str, value: Any) -> Any:
     package, dot, name = _path(value).rpartition(".")
     if package.split(".")[0] not in ("", "pyrovae"):
         return value
-    arguments = dict(value.get("init_args") or {}) if isinstance(value, dict) else {}
+    arguments = (value.get("init_args") or {}) if isinstance(value, dict) else {}
+    if not isinstance(arguments, dict):  # The check of the configuration names it.
+        return value
     if name == "CosineWarmup":
         name, arguments = "Warmup", arguments | {"smooth": True}
     elif name == "ProbabilisticPCA" and "otherwise" in arguments:

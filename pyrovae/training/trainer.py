@@ -138,7 +138,8 @@ class Trainer(Settings):
                 and saved. It is a `KeyboardInterrupt`; its `history` has the metrics.
             Diverged: after `max_skipped` consecutive steps that were not finite.
         """
-        recipe, engine = recipe or Recipe(), engine or Engine()
+        recipe = Recipe() if recipe is None else recipe
+        engine = Engine() if engine is None else engine
         _check_parts(vae, recipe, engine, callbacks, loggers)
         data, group = as_image_data(data), processes()
         group.check(engine.device)

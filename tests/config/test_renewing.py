@@ -52,6 +52,7 @@ def test_former_names_are_renewed_at_any_depth(old: dict[str, Any], new: dict[st
         {"run_dir": "CosineWarmup"},
         {"schedule": {"class_path": "my_parts.CosineWarmup", "init_args": {"fraction": 0.2}}},
         {"start": {"class_path": "my_parts.Mine", "init_args": {"otherwise": RANDOM}}},
+        {"schedule": {"class_path": "Warmup", "init_args": True}},
         {"schedule": None, "freeze": ["encoder"], "trainer": {"epochs": 3}},
     ],
 )
