@@ -42,7 +42,8 @@ def _renewed_part(option: str, value: Any) -> Any:
     package, dot, name = _path(value).rpartition(".")
     if package.split(".")[0] not in ("", "pyrovae"):
         return value
-    arguments = (value.get("init_args") or {}) if isinstance(value, dict) else {}
+    stated = value if isinstance(value, dict) else {}
+    arguments = stated.get("init_args") or {}
     if not isinstance(arguments, dict):  # The check of the configuration names it.
         return value
     if name == "CosineWarmup":
@@ -51,7 +52,7 @@ def _renewed_part(option: str, value: Any) -> Any:
         arguments["fallback"] = arguments.pop("otherwise")
     else:
         return value
-    return {"class_path": f"{package}{dot}{name}", "init_args": arguments}
+    return stated | {"class_path": f"{package}{dot}{name}", "init_args": arguments}
 
 
 def _path(entry: Any) -> str:
