@@ -28,15 +28,15 @@ class Engine(Recorded):
             and the optimiser stay in fp32), or "auto": bf16 where the hardware supports it.
         compile: whether a step is traced and compiled as one graph: "on", "off", or "auto", which
             compiles where the run is long enough to save time. On a CPU, that is a run of at
-            least `Engine.BREAK_EVEN_STEPS` steps. On a GPU, a run switches to compiled steps
-            where more than `Engine.BREAK_EVEN_SECONDS` of steps are left. A step runs as it is if
-            attributes of its modules or objective change from step to step, or a hook would not
-            be called. Changes of global variables are not seen: turn it off for them.
+            least 2,000 steps. On a GPU, a run switches to compiled steps where more than 80 s of
+            steps are left. A step runs as it is if attributes of its modules or objective change
+            from step to step, or a hook would not be called. Changes of global variables are not
+            seen: turn it off for them.
         resident_gb: on a GPU, the largest training split in GB that is copied to it once; larger
             splits are read from the cache batch by batch. 0 always reads batch by batch; -1
             allows half of the free memory.
-        record: whether a GPU records a step once, as a CUDA graph, and replays it; the same
-            steps are left as they are.
+        record: whether a GPU records a step once, as a CUDA graph, and replays it. Steps that
+            cannot be compiled because their Python state changes are not recorded either.
 
     Raises:
         InputError: if the device does not exist, or does not support the precision.

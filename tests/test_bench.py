@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrovae.inspection.causes import CAUSES
 from pyrovae.inspection.judge.advice import Advice, Options
 from pyrovae.inspection.judge.finding import Finding, Judgement
 from tests.bench.case import Case
@@ -49,6 +50,13 @@ def test_there_are_enough_runs_of_distinct_names() -> None:
     assert len(FAULTS) >= 40 and len(HEALTHY) >= 20
     assert len({case.name for case in ALL}) == len(ALL)
     assert all(case.moves for case in FAULTS) and not any(case.right for case in HEALTHY)
+
+
+def test_the_readme_says_how_many_causes_have_a_run() -> None:
+    planted = {cause for case in FAULTS for cause in case.right}
+    page = (Path(__file__).parent.parent / "README.md").read_text()
+    assert planted < set(CAUSES)
+    assert f"{len(planted)} of {len(CAUSES)} causes and their advice are tested" in page
 
 
 def found(*causes: str, **further: object) -> Judgement:

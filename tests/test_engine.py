@@ -128,6 +128,12 @@ def test_no_product_rounds_to_tf32_unless_asked() -> None:
         assert [switch.allow_tf32 for switch in switches] == before
 
 
+def test_the_documentation_has_the_limits_of_auto() -> None:
+    text = " ".join(str(Engine.__doc__).split())
+    assert f"at least {Engine.BREAK_EVEN_STEPS:,} steps" in text
+    assert f"more than {Engine.BREAK_EVEN_SECONDS:.0f} s of steps" in text
+
+
 def test_auto_compiles_long_runs_and_says_why() -> None:
     engine = Engine("cpu")
     assert not engine.compiles(Engine.BREAK_EVEN_STEPS - 1)[0]

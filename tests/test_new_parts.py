@@ -80,9 +80,11 @@ class DroppedObjective(FreeBits):
     """A bound of a test."""
 ''',
     "data/dropped.py": '''
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import ImageData, Split
 
 
@@ -91,8 +93,8 @@ class DroppedData(ImageData):
 
     flip = False
 
-    def __init__(self, size: int = 16) -> None:
-        self.image_shape = (1, size, size)
+    def __init__(self, size: int = 16, augment: Sequence[Augmentation] = ()) -> None:
+        self.image_shape, self.augment = (1, size, size), augment
 
     def split(self, name: str) -> Split:
         noise = np.random.default_rng(len(name)).integers(0, 256, (40, *self.image_shape))
@@ -101,6 +103,31 @@ class DroppedData(ImageData):
 
     def preprocess(self, image: Any) -> np.ndarray:
         return np.zeros(self.image_shape, np.uint8)
+''',
+    "data/dropped_change.py": '''
+from pyrovae.data.augmentation import Augmentation
+
+
+class DroppedAugmentation(Augmentation):
+    """Turns images upside down, for a test."""
+
+    numbers = 1
+
+    def __call__(self, images: Tensor, random: Tensor) -> Tensor:
+        return images.flip(-2)
+''',
+    "networks/dropped.py": '''
+from pyrovae.networks.blocks import Block
+
+
+class DroppedBlock(Block):
+    """A block without weights, for a test."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.tanh()
 ''',
     "inspection/sections/dropped.py": '''
 from pyrovae.inspection.section import Section
@@ -193,6 +220,7 @@ for name, *arguments in json.loads(sys.argv.pop()):
 import pyrovae, pytest
 print("===== names")
 print(pyrovae.DroppedPrior(3), pyrovae.priors.DroppedPrior)
+print(pyrovae.DroppedAugmentation, pyrovae.DroppedBlock)
 print("===== tests")
 options = ["-q", "-p", "no:cacheprovider", "tests/test_parts.py", "-k", "Dropped"]
 print("code", int(pytest.main(options)))
@@ -216,7 +244,7 @@ def printed(copied: Path) -> list[str]:
     parts = [f"{option}={name}" for option, name in OPTIONS.items()]
     usual = [option for option in TINY if not option.startswith("--data.")]
     more = ["--callbacks=[DroppedCallback]", "--loggers=[DroppedLogger]"]
-    more += ["--prior.width=0.5", "--run_dir=run"]
+    more += ["--prior.width=0.5", "--data.augment=[DroppedAugmentation]", "--run_dir=run"]
     commands = [["parts", "--write", "README.md"], ["train", "--help"], ["inspect", "--help"]]
     commands += [["train", *usual, *parts, *more]]
     commands += [["inspect", "run", "--quick", "--sections", "dropped"]]
@@ -235,7 +263,8 @@ def printed(copied: Path) -> list[str]:
 def test_a_dropped_part_is_in_the_help_and_in_the_table(copied: Path, printed: list[str]) -> None:
     shown = " ".join(" ".join(printed[:3]).split())
     table = (copied / "README.md").read_text()
-    for name in (*OPTIONS.values(), "DroppedCallback", "DroppedLogger"):
+    further = ("DroppedAugmentation", "DroppedBlock", "DroppedCallback", "DroppedLogger")
+    for name in (*OPTIONS.values(), *further):
         assert f"| `{name}` | " in table and f" {name} " in shown
     assert "| `dropped` | How many images there are, for a test. |" in table
     assert "collapse, dropped, program" in shown
@@ -252,6 +281,8 @@ def test_dropped_parts_train_and_are_opened_and_inspected(
     config = yaml.safe_load((copied / "run/config.yaml").read_text())
     for option, name in OPTIONS.items():
         assert config[option.removeprefix("--")]["class_path"] == f"pyrovae.{name}"
+    augment = config["data"]["init_args"]["augment"]
+    assert [own["class_path"] for own in augment] == ["pyrovae.DroppedAugmentation"]
     assert "There are 40 images." in inspected
 
 
@@ -263,3 +294,5 @@ def test_the_tests_of_all_parts_find_the_dropped_ones(printed: list[str]) -> Non
 def test_what_is_dropped_is_exported(printed: list[str]) -> None:
     expected = "names\nDroppedPrior(latent_dim=3) <class 'pyrovae.priors.dropped."
     assert printed[5].startswith(expected)
+    assert "<class 'pyrovae.data.dropped_change.DroppedAugmentation'>" in printed[5]
+    assert "<class 'pyrovae.networks.dropped.DroppedBlock'>" in printed[5]

@@ -71,6 +71,18 @@ def test_files_and_presets_named_in_a_page_exist(page: str) -> None:
         assert link.startswith("http") or ((ROOT / page).parent / link).exists(), link
 
 
+def test_the_table_of_presets_has_each_preset() -> None:
+    table = TEXTS["scripts/README.md"].split("| preset | what it is |")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE)) == sorted(preset_names())
+
+
+def test_a_version_under_development_is_not_one_that_was_released() -> None:
+    log = (ROOT / ".github" / "CHANGELOG.md").read_text()
+    released = re.findall(r"^## ([\d.]+)$", log, re.MULTILINE)
+    assert "0.2.0" in released
+    assert "## Unreleased" not in log or pyrovae.__version__ not in released
+
+
 def test_the_table_of_parts_is_what_the_docstrings_say() -> None:
     between = TEXTS["pyrovae/README.md"].split("<!-- parts: made by scripts/list_parts.py -->\n")[
         1

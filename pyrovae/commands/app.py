@@ -15,7 +15,7 @@ from contextlib import redirect_stdout, suppress
 from functools import partial
 from typing import NoReturn
 
-from pyrovae.commands.help_cache import kept_help
+from pyrovae.commands.help_cache import is_kept, kept_help
 from pyrovae.utils.version import __version__
 
 __all__ = ["COMMANDS", "main", "run"]
@@ -58,8 +58,8 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
     """
     exit_on_interrupts()
     given = sys.argv[1:] if arguments is None else arguments
-    if given in (["-h"], ["--help"]):
-        print(kept_help(name, partial(_help, name)), end="")
+    if is_kept(given) and (text := kept_help(name, given, partial(_help, name, given))):
+        print(text, end="")
         raise SystemExit(0)
     module = importlib.import_module(f"pyrovae.commands.{module_of(name)}")
     from pyrovae.commands.running import run_command
@@ -72,12 +72,15 @@ def module_of(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _help(name: str) -> str:
-    """The text that a command prints for `--help`."""
+def _help(name: str, arguments: list[str]) -> str:
+    """The text that a command prints for a line that asks for help; empty if it refuses it."""
     module = importlib.import_module(f"pyrovae.commands.{module_of(name)}")
-    with redirect_stdout(io.StringIO()) as printed, suppress(SystemExit):
-        module.main(["--help"])
-    return printed.getvalue()
+    with redirect_stdout(io.StringIO()) as printed, suppress(ValueError):
+        try:
+            module.main(arguments)
+        except SystemExit as done:
+            return "" if done.code else printed.getvalue()
+    return ""
 
 
 def exit_on_interrupts() -> None:

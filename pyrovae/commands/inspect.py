@@ -112,7 +112,7 @@ def open_subject(
     whole = data.split(split)
     if not len(whole):
         raise InputError(f"the split {split} has no images")
-    check_images(RunDirectory(run), data)
+    check_images(directory := RunDirectory(run), data)
     some = whole.spread(budget.images)
     names = with_folders(images)
     given, complaints = read_all(names, lambda name: read_image(name, vae, data).numpy(), data)
@@ -123,20 +123,34 @@ def open_subject(
         some,
         engine,
         shown=given if len(given) else some.spread(budget.shown),
-        name=split,
-        train=data.split("train"),
-        held_out=_held_out(data, split),
-        wide=_prefers_wide_guide(run, trust),
-        factors=tuple(data.factors),
         given=len(given) > 0,
         budget=budget,
         movable=device == "auto" and engine.device.type == "cuda",
         run=str(run),
-        options=Options(RunDirectory(run).options()),
-        history=_history(RunDirectory(run)),
-        flip=data.flip,
+        **_of_data(data, split),
+        **_of_training(directory, trust),
     )
     return replace(subject, **fields), complaints  # type: ignore[arg-type]
+
+
+def _of_data(data: ImageData, split: str) -> dict[str, Any]:
+    """The fields of a subject that follow from its data set."""
+    return {
+        "name": split,
+        "train": data.split("train"),
+        "held_out": _held_out(data, split),
+        "factors": tuple(data.factors),
+        "flip": data.flip,
+    }
+
+
+def _of_training(run: RunDirectory, trust: bool) -> dict[str, Any]:
+    """The fields of a subject that say how its run was trained."""
+    return {
+        "wide": _prefers_wide_guide(run, trust),
+        "options": Options(run.options()),
+        "history": _history(run),
+    }
 
 
 def _held_out(data: ImageData, split: str) -> Split | None:
@@ -156,13 +170,13 @@ def _history(run: RunDirectory) -> pandas.DataFrame | None:
     return found if len(found) else None
 
 
-def _prefers_wide_guide(run: str | Path, trust: bool) -> bool:
+def _prefers_wide_guide(run: RunDirectory, trust: bool) -> bool:
     """Whether the run's objective prefers a wide guide; False if it cannot be built again."""
     parser = Parser(exit_on_error=False)
     parser.add_subclass_arguments(ELBO, "objective")
     consent = Consent(trust)
     try:
-        stated = read_config(RunDirectory(run), consent)["objective"]
+        stated = read_config(run, consent)["objective"]
         config = parser.parse_object({"objective": stated})
         consent.check_parsed(config.as_dict(), [])
         return as_objective(parser.instantiate(config).objective).prefers_wide_guide
@@ -330,12 +344,12 @@ def report_on(
     folder: str | Path,
     sections: Sequence[str],
     complaints: Sequence[str],
-    said: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Makes and writes the report of one run."""
     notes = [*notes_on(checkpoint, subject), *(f"Left out: {line}" for line in complaints)]
     title = f"The posterior of {Path(subject.run).name}"
-    return inspect(subject, folder, sections, title=title, notes=notes, said=said)
+    return inspect(subject, folder, sections, title=title, notes=notes, log=log)
 
 
 def _printed_report(
@@ -343,7 +357,15 @@ def _printed_report(
 ) -> Report:
     """Makes and writes the report of one run; prints progress."""
     own = (subject, options.checkpoint, folder(options), sections, complaints)
-    return report_on(*own, said=partial(print, flush=True))
+    return report_on(*own, log=partial(print, flush=True))
+
+
+def _not_made(report: Report, sections: Sequence[str]) -> list[str]:
+    """Why sections that the user names are not in a report."""
+    reasons = report.failed | {
+        name: f"does not apply: {reason}" for name, reason in report.inapplicable.items()
+    }
+    return [f"{name}: {reasons[name]}" for name in sections if name in reasons]
 
 
 def main(arguments: list[str]) -> None:
@@ -366,10 +388,7 @@ def main(arguments: list[str]) -> None:
             print(f"left out: {line}", flush=True)
         report = _printed_report(subject, options, sections, complaints)
         print(f"\n{report.html}")
-        reasons = report.failed | {
-            name: f"does not apply: {reason}" for name, reason in report.inapplicable.items()
-        }
-        complaints += [f"{name}: {reasons[name]}" for name in sections if name in reasons]
+        complaints += _not_made(report, sections)
     refresh_index(options.run)
     export(subject, options)
     if complaints:

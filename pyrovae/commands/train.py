@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,7 +36,7 @@ from pyrovae.runs import RunDirectory, checksum
 from pyrovae.training.overview import refresh_index
 from pyrovae.utils.files import replacing
 from pyrovae.utils.plain import to_json
-from pyrovae.utils.process_group import processes
+from pyrovae.utils.process_group import Group, processes
 from pyrovae.utils.signals import Diverged
 from pyrovae.utils.text import counted, of_groups
 
@@ -54,10 +55,7 @@ def main(arguments: list[str]) -> None:
     vae, engine, group = build_vae(objects), objects.engine, processes()
     if group.main:
         print(*without_preset(parser), describe(run, vae, engine), sep="\n", flush=True)
-    with group.first_on_machine():
-        for name in SPLITS:
-            objects.data.split(name)  # An unreadable image stops the run here, not at its end.
-    if found := objects.data.found():
+    if found := _read_images(objects.data, group):
         for name, value in found.items():
             config.data.init_args[name] = value
         run.config_text = config_text(parser, config)  # With what the images have determined.
@@ -74,6 +72,14 @@ def main(arguments: list[str]) -> None:
     )
     if group.main:
         print(final_report(run, vae, objects.data, engine))
+
+
+def _read_images(data: ImageData, group: Group) -> dict[str, Any]:
+    """Reads all splits, in one process per machine first; returns what they have determined."""
+    with group.first_on_machine():
+        for name in SPLITS:
+            data.split(name)  # An unreadable image stops the run here, not at its end.
+    return data.found()
 
 
 def describe(run: RunDirectory, vae: ModelGuidePair, engine: Engine) -> str:

@@ -13,6 +13,7 @@ from jsonargparse import ArgumentParser, Namespace
 
 from pyrovae.config.catalogue import help_text
 from pyrovae.config.roles import ALSO, LISTS, ROLES
+from pyrovae.utils.plain import spelled
 
 __all__ = ["EXAMPLES", "describe_arguments", "full_help", "needed", "text_width"]
 
@@ -120,8 +121,10 @@ def _line(action: Action, stated: dict[str, Any], width: int) -> str:
     head = f"  {name} {_value(action)}".rstrip()
     about = "print the configuration and exit" if name == "--print_config" else action.help or ""
     default = _default(action, stated)
-    hidden = default is None or default is False or default == ""
-    shown = "" if hidden else f" (default: {default})"
+    # A flag without a value is off unless it is given.
+    hidden = default in (None, "") or action.nargs == 0
+    spelling = spelled(default) if isinstance(default, bool) else default
+    shown = "" if hidden else f" (default: {spelling})"
     if action.required and action.option_strings:
         shown = " (required)"
     about = about if about.endswith("...") else about.removesuffix(".")

@@ -91,14 +91,7 @@ def check_kept(
     # The run has the numbers in place of "auto", and its images are checked anyway.
     changed -= {f"data.{name}" for name in FOUND if after.get(f"data.{name}") == "auto"}
     if refused := sorted(k for k in changed if not _may_change(k, before.get(k), after.get(k))):
-        stored = _flat(parser, parser.parse_object(written))
-        others = [key for key in refused if stored.get(key) != before.get(key)]
-        if others:
-            raise InputError(
-                f"{run.last} and {run.config} do not belong to the same run, or one was edited: "
-                f"they differ in --{others[0]} ({before.get(others[0])} and "
-                f"{stored.get(others[0])})"
-            )
+        _check_same(run, before, _flat(parser, parser.parse_object(written)), refused)
         raise InputError(
             f"--{refused[0]}: a resumed run keeps its options; only --trainer.epochs, --loggers, "
             "--engine and the location of the data (--data.root, --data.attributes by the "
@@ -109,6 +102,19 @@ def check_kept(
         raise InputError(
             f"--trainer.epochs {new.trainer.epochs}: a resumed run takes {old.trainer.epochs} "
             "epochs, as before, or more"
+        )
+
+
+def _check_same(
+    run: RunDirectory, before: dict[str, Any], stored: dict[str, Any], options: list[str]
+) -> None:
+    """Raises `InputError` if the checkpoint and `config.yaml` differ in one of these options."""
+    others = [key for key in options if stored.get(key) != before.get(key)]
+    if others:
+        raise InputError(
+            f"{run.last} and {run.config} do not belong to the same run, or one was edited: "
+            f"they differ in --{others[0]} ({before.get(others[0])} and "
+            f"{stored.get(others[0])})"
         )
 
 

@@ -100,7 +100,7 @@ TABLE = (
         also=("objective.bound",),
     ),
     Role("objective.corruption", Corruption),
-    Role("start", Start, "pyrovae.RandomStart", also=("start.otherwise",)),
+    Role("start", Start, "pyrovae.RandomStart", also=("start.fallback",)),
     Role(
         "callbacks",
         Callback,

@@ -3,6 +3,7 @@
 # ruff: noqa: F403
 from pyrovae.data.arrays import *
 from pyrovae.data.augmentation import *
+from pyrovae.data.augmentation import Augmentation
 from pyrovae.data.base import *
 from pyrovae.data.base import ImageData
 from pyrovae.data.binarized import *
@@ -17,4 +18,4 @@ from pyrovae.data.torchvision import *
 from pyrovae.data.wrapping import *
 from pyrovae.utils.discovery import exports
 
-__all__ = exports(__name__, ImageData)
+__all__ = exports(__name__, ImageData, Augmentation)

@@ -14,6 +14,7 @@ import numpy as np
 from pyrovae.data.base import SPLITS
 from pyrovae.data.finding import absent
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.optional import optional_package
 
 __all__ = ["SUFFIXES", "StoredArray", "array_names", "arrays_of"]
 
@@ -172,9 +173,7 @@ def _hdf5(path: Path, name: str) -> StoredArray:
 
 def _opened(path: Path) -> Any:
     try:
-        import h5py  # type: ignore[import-untyped, unused-ignore]
-    except ImportError:
-        raise InputError(
-            f"--data.path {path}: needs the package h5py (pip install h5py)"
-        ) from None
+        h5py = optional_package("h5py", "hdf5")
+    except InputError as error:
+        raise InputError(f"--data.path {path}: {error}") from None
     return h5py.File(path, "r")

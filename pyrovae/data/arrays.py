@@ -12,7 +12,7 @@ import numpy as np
 
 from pyrovae.data.array_files import StoredArray, arrays_of
 from pyrovae.data.augmentation import Augmentation
-from pyrovae.data.base import Source, Split, checked_path, file_stamp, fingerprint
+from pyrovae.data.base import Source, Split, file_stamp, fingerprint, optional_path
 from pyrovae.data.columns import (
     as_attributes,
     attribute_columns,
@@ -123,20 +123,8 @@ class ArrayData(DividedImages):
         seed: int = 0,
         cache_dir: str | None = None,
     ) -> None:
-        if images is not None and path is not None:
-            raise InputError("images and path are both given; allowed is one of them")
-        if groups is not None and path is not None:
-            raise InputError("groups and path are both given; the groups of a file are group_key")
-        if isinstance(images, str | os.PathLike):
-            raise InputError(
-                f"--data.path names a file, and images are arrays; got {str(images)!r}"
-            )
-        if attributes is not None and table is not None:
-            raise InputError("attributes and table are both given; allowed is one of them")
-        if isinstance(images, Mapping):
-            check_splits(images, "images")
-        self.path = None if path is None else checked_path("path", path)
-        self.table = None if table is None else checked_path("table", table)
+        _check_sources(images, path, groups, attributes, table)
+        self.path, self.table = optional_path("path", path), optional_path("table", table)
         self.key, self.label_key, self.channels_last = key, label_key, channels_last
         self.group_key = group_key
         self.labels, self.attributes, self.attribute_names = labels, attributes, attribute_names
@@ -371,3 +359,17 @@ def _by_split(given: Any, what: str) -> dict[str, Any]:
         check_splits(given, what)
         return dict(given)
     return {"train": given}
+
+
+def _check_sources(images: Any, path: Any, groups: Any, attributes: Any, table: Any) -> None:
+    """Raises `InputError` if images, groups or attributes are given in two ways."""
+    if images is not None and path is not None:
+        raise InputError("images and path are both given; allowed is one of them")
+    if groups is not None and path is not None:
+        raise InputError("groups and path are both given; the groups of a file are group_key")
+    if isinstance(images, str | os.PathLike):
+        raise InputError(f"--data.path names a file, and images are arrays; got {str(images)!r}")
+    if attributes is not None and table is not None:
+        raise InputError("attributes and table are both given; allowed is one of them")
+    if isinstance(images, Mapping):
+        check_splits(images, "images")

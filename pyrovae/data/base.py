@@ -75,6 +75,11 @@ def checked_path(name: str, path: Any, hint: str = "") -> Path:
     return Path(path).expanduser()
 
 
+def optional_path(name: str, path: Any, hint: str = "") -> Path | None:
+    """The path that an argument gives, as `checked_path`; None for None."""
+    return None if path is None else checked_path(name, path, hint)
+
+
 def check_augment(augment: Sequence[Any]) -> None:
     """Raise `TypeError` unless all changes of training images are of the kind `Augmentation`."""
     hint = "; such as Shift(2), or an object of a class that you derive from Augmentation"

@@ -24,7 +24,7 @@ _PIXELS = 28 * 28
 class StaticMNIST(ImageData):
     """MNIST with a fixed binarisation: 50,000 training, 10,000 validation and 10,000 test images.
 
-    Use it to compare with published results on static MNIST, with the `Bernoulli` likelihood and
+    Use it to compare with published results on static MNIST. Take the `Bernoulli` likelihood with
     `ThresholdBinarization`, which does not change black and white pixels.
 
     Args:

@@ -24,10 +24,10 @@ import numpy as np
 
 from pyrovae.data.base import ImageData, Source, Split, check_choice, check_split
 from pyrovae.data.grey_levels import GreyLevels, warn_of_few
-from pyrovae.data.images import quiet
+from pyrovae.data.images import without_pillow_warnings
 from pyrovae.data.integrity import checksum, damage, note_verified, read_json, signed
 from pyrovae.data.leftovers import live, remove_abandoned, sweep, temporary_name
-from pyrovae.data.workers import in_order, look_ahead, shared_array
+from pyrovae.data.workers import look_ahead, map_in_order, shared_array
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import cache_root
 from pyrovae.utils.log import warn
@@ -281,8 +281,8 @@ class _Build:
         # The workers write pixels to shared memory: a pipe would add a tenth to the time of
         # decoding.
         slots = shared_array((min(look_ahead(), len(starts)) or 1, step, *shape))
-        chunks = in_order(partial(self._read, slots), starts, processes=len(starts) > 16)
-        with quiet, closing(chunks):
+        chunks = map_in_order(partial(self._read, slots), starts, processes=len(starts) > 16)
+        with without_pillow_warnings, closing(chunks):
             for start, chunk in zip(starts, chunks, strict=True):
                 yield _slot(slots, start)[: len(chunk.kept)], chunk
 

@@ -21,6 +21,7 @@ from pyrovae.data.base import (
     file_stamp,
     fingerprint,
     image_extent,
+    optional_path,
 )
 from pyrovae.data.cached import CachedImages
 from pyrovae.data.division import check_fractions, warn_of_shares
@@ -151,15 +152,11 @@ class ImageFolder(CachedImages):
         )
         if pad and crop is not None:
             raise InputError(f"pad and crop {crop}: allowed is one of them")
-        self.pad = pad
+        self.pad, self.group_by, self.split_by = pad, group_by, split_by
         self.root = checked_path("root", root, "; it is the path of a folder")
         table = "; it is the path of a CSV file, as frame.to_csv(path, index=False) writes it"
-        self.attributes = (
-            None if attributes is None else checked_path("attributes", attributes, table)
-        )
-        self.group_by, self.split_by = group_by, split_by
-        self.val_fraction = val_fraction
-        self.test_fraction = test_fraction
+        self.attributes = optional_path("attributes", attributes, table)
+        self.val_fraction, self.test_fraction = val_fraction, test_fraction
 
     def settings(self) -> dict[str, Any]:
         """The folder, its division, the size, the crop and the value range."""

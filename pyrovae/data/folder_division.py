@@ -97,7 +97,8 @@ def divide_by_hash(
     """Divides images into the training split and others; a group stays together.
 
     The hash of a group's name decides: the smallest values are the first of the other splits. A
-    split that stays empty takes the nearest group of the largest split.
+    split that stays empty takes one group of the largest split: that with the value nearest to
+    the values of the empty split.
 
     Args:
         names: the images.
@@ -184,7 +185,9 @@ def _warn_of_single(column: str, texts: Sequence[str], names: Sequence[str]) -> 
 def _fill_empty(
     parts: dict[str, list[str]], places: dict[str, float], order: Sequence[str]
 ) -> None:
-    """Gives each empty split the nearest group of the largest split, if that has two or more.
+    """Gives each empty split one group of the largest split, if that has two or more.
+
+    It is the group whose hash value is nearest to the values of the empty split.
 
     Args:
         parts: groups by split.

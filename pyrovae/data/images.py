@@ -63,7 +63,7 @@ class _Quiet:
                 self._saved.__exit__(None, None, None)
 
 
-quiet = _Quiet()
+without_pillow_warnings = _Quiet()
 
 
 def load_image(
@@ -160,7 +160,7 @@ def all_values(paths: Sequence[Path], channels: int, skip: bool) -> Iterator[np.
 def _named_errors(image: str | Path | Image) -> Iterator[None]:
     """Context whose errors become an `InputError` with the name of the image."""
     try:
-        with quiet:
+        with without_pillow_warnings:
             yield
     except MemoryError:
         raise

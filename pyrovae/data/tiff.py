@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from pyrovae.utils.log import warn
+from pyrovae.utils.optional import optional_package
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -135,14 +136,9 @@ def deep_values(path: Path, page: int | None) -> np.ndarray:
     """The values `(C, H, W)` of one page, read by tifffile.
 
     Raises:
-        ValueError: if tifffile is missing.
+        InputError: if tifffile is not installed.
     """
-    try:
-        import tifffile
-    except ImportError:
-        raise ValueError(
-            "TIFF with such channels or bits needs the package tifffile (pip install tifffile)"
-        ) from None
+    tifffile = optional_package("tifffile", "tiff")
     with tifffile.TiffFile(path) as file:
         own = file.pages[page or 0]
         values = own.asarray()

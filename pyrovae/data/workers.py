@@ -21,7 +21,7 @@ import numpy as np
 
 from pyrovae.utils.signals import signals
 
-__all__ = ["each_in_order", "in_order", "look_ahead", "num_cores", "shared_array"]
+__all__ = ["each_in_order", "map_in_order", "look_ahead", "num_cores", "shared_array"]
 
 _adopted: Callable[..., Any] | None = None
 
@@ -34,19 +34,19 @@ def num_cores() -> int:
 
 
 def look_ahead() -> int:
-    """The number of calls that `in_order` runs ahead of the consumer."""
+    """The number of calls that `map_in_order` runs ahead of the consumer."""
     return 4 * num_cores()
 
 
 def shared_array(shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 array in shared memory, which the workers of `in_order` can write.
+    """A uint8 array in shared memory, which the workers of `map_in_order` can write.
 
     Forked children share this memory. It is freed with the last array that uses it.
     """
     return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
-def in_order(
+def map_in_order(
     function: Callable[[int], Any], arguments: Iterable[int], processes: bool
 ) -> Generator[Any, None, None]:
     """Yields `function(argument)` in order, computed on all cores a few calls ahead.
@@ -81,7 +81,7 @@ def in_order(
 
 def each_in_order(function: Callable[[int], Any], count: int) -> Iterator[Any]:
     """Yields `function(0)` to `function(count - 1)`, in other processes if they are many."""
-    with closing(in_order(function, range(count), processes=count > 500)) as found:
+    with closing(map_in_order(function, range(count), processes=count > 500)) as found:
         yield from found
 
 

@@ -104,7 +104,7 @@ def marginals(
 
 
 def _pieces(total: int, most: int) -> list[int]:
-    """The total as a sum of numbers that are at most `most`."""
+    """Splits a total into chunks of at most `most`."""
     return [min(most, total - start) for start in range(0, total, most)]
 
 

@@ -327,5 +327,7 @@ def _enough(
     """Both as arrays of floats; raises `InputError` if one side has too few draws."""
     for z, of in ((aggregate, "the aggregate posterior"), (prior, "the prior")):
         if len(z) < least:
-            raise InputError(f"{len(z)} draws of {of} are too few to compare: allowed is {least}+")
+            raise InputError(
+                f"{len(z)} draws of {of} are too few to compare: allowed is {least} or more"
+            )
     return checked(aggregate, prior, least=(least, least))

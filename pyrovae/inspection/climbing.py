@@ -76,16 +76,13 @@ def climb(
 
     def improve(slower: int, steps: int, kept: int) -> bool:
         nonlocal free, values
-        own = [rate / slower for rate in rates]
-        found = adam(slopes, free, units(free), own, steps, kept)
+        found = adam(slopes, free, units(free), [rate / slower for rate in rates], steps, kept)
         new = _values(bound, found)
         gain, error = _gain(values, new)
         taken = gain > -2 * error
         free = [chosen_rows(taken, one, old) for one, old in zip(found, free, strict=True)]
         values = torch.where(taken, new, values)
-        together = gain.mean(), error.square().sum().sqrt() / len(error)
-        one = (gain > (2 * error).clamp(min=ENOUGH)).any()
-        return bool(one | (together[0] > together[1].clamp(min=ENOUGH)))
+        return _gains(gain, error)
 
     slower = 1
     for _ in range(ROUNDS):
@@ -150,6 +147,13 @@ def _gain(old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
     """The gain in the bound of each image, `(B,)`, and its standard error."""
     gains = (new - old).nan_to_num(-torch.inf, -torch.inf, -torch.inf)
     return gains.mean(0), (gains.std(0) / math.sqrt(len(gains))).nan_to_num(0.0)
+
+
+def _gains(gain: Tensor, error: Tensor) -> bool:
+    """Whether one image, or the mean of all, gains more than its error and `ENOUGH`."""
+    mean, its_error = gain.mean(), error.square().sum().sqrt() / len(error)
+    one = (gain > (2 * error).clamp(min=ENOUGH)).any()
+    return bool(one | (mean > its_error.clamp(min=ENOUGH)))
 
 
 def chosen_rows(which: Tensor, new: Tensor, old: Tensor) -> Tensor:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from pyrovae.posterior.space import LatentSpace
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.optional import optional_package
 
 __all__ = ["latent_table", "to_inference_data", "write_table"]
 
@@ -76,7 +75,9 @@ def to_inference_data(
         InputError: if ArviZ is not installed, a number is below 1, or the samples have a wrong
             shape or wrong sites.
     """
-    arviz = _optional("arviz", "arviz")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ArviZ issues some on import.
+        arviz = optional_package("arviz")
     if min(num_draws, num_predictive) < 1:
         raise InputError(
             f"num_draws and num_predictive must be at least 1, got {num_draws}, {num_predictive}"
@@ -84,36 +85,36 @@ def to_inference_data(
     split = images if images is not None else subject.shown
     x, inputs = subject.observed(split)
     space = subject.space
-
-    def scores(some: Tensor) -> Tensor:
-        return space.log_joint(some, x, **inputs)[1].double()
-
     with subject.quietly(6):
         if samples is None:
             samples = space.guide_draws(num_draws, x, **inputs)[None]
         z = _samples(space, samples, x)
         prior = torch.stack([space.prior_draws(len(x), **inputs) for _ in range(num_draws)])[None]
-        groups = {
-            "posterior": _sites(space, z),
-            "log_likelihood": {"x": _in_parts(z, scores)},
-            "observed_data": {"x": _numpy(x)},
-            "posterior_predictive": {"x": _predicted(space, z[:, :num_predictive], inputs)},
-            "prior": _sites(space, prior),
-            "prior_predictive": {"x": _predicted(space, prior[:, :num_predictive], inputs)},
-        }
+        groups = _groups(space, z, prior, num_predictive, x, inputs)
     return _assembled(arviz, groups, space.shapes, [str(name) for name in split.names])
 
 
-def _optional(name: str, extra: str) -> ModuleType:
-    """Imports an optional package, without the warnings that ArviZ issues on import."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(name)
-    except ImportError:
-        raise InputError(
-            f"{name} is not installed: install it with pip install -e '.[{extra}]'"
-        ) from None
+def _groups(
+    space: LatentSpace,
+    z: Tensor,
+    prior: Tensor,
+    num_predictive: int,
+    x: Tensor,
+    inputs: dict[str, Tensor],
+) -> Groups:
+    """The groups of `to_inference_data` from draws of posterior and prior, `(C, S, B, D)`."""
+
+    def scores(some: Tensor) -> Tensor:
+        return space.log_joint(some, x, **inputs)[1].double()
+
+    return {
+        "posterior": _sites(space, z),
+        "log_likelihood": {"x": _in_parts(z, scores)},
+        "observed_data": {"x": _numpy(x)},
+        "posterior_predictive": {"x": _predicted(space, z[:, :num_predictive], inputs)},
+        "prior": _sites(space, prior),
+        "prior_predictive": {"x": _predicted(space, prior[:, :num_predictive], inputs)},
+    }
 
 
 def _samples(space: LatentSpace, samples: Samples, x: Tensor) -> Tensor:
@@ -263,10 +264,10 @@ def check_export(table: str | Path | None, inference_data: str | Path | None) ->
     if table is not None:
         suffix = Path(table).suffix.lower()
         if suffix == ".parquet":
-            _optional("pyarrow", "parquet")
+            optional_package("pyarrow", "parquet")
         elif suffix != ".csv":
             raise InputError(f"{table}: allowed endings of a table are .csv and .parquet")
     if inference_data is not None:
         if Path(inference_data).suffix.lower() != ".nc":
             raise InputError(f"{inference_data}: the allowed ending of draws for ArviZ is .nc")
-        _optional("arviz", "arviz")
+        optional_package("arviz")

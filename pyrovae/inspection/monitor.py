@@ -14,7 +14,7 @@ from pyrovae.inspection.judging import judge
 from pyrovae.inspection.measures.history import from_cells
 from pyrovae.inspection.measures.latents import of_encoding, of_spread
 from pyrovae.inspection.measures.noise import of_noise
-from pyrovae.inspection.spread_sweep import temperature
+from pyrovae.inspection.spread_sweep import sweep_spread
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.training.callbacks import Callback, Epoch, RunInfo
 from pyrovae.utils.errors import InputError
@@ -124,6 +124,6 @@ class PosteriorMonitor(Callback):
     def _spread(self, view: PosteriorView, some: Split) -> dict[str, Any]:
         try:
             own = view.programs, some, view.engine
-            return of_spread(view.encoded, temperature(*own, factors=NEAR, widest=1)[1])
+            return of_spread(view.encoded, sweep_spread(*own, factors=NEAR, widest=1)[1])
         except (InputError, NotImplementedError):  # Latents on a sphere have no spread to scale.
             return {}

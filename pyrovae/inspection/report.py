@@ -112,7 +112,7 @@ def inspect(
     *,
     title: str = "The guide's posterior",
     notes: Sequence[str] = (),
-    said: Callable[[str], None] = lambda line: None,
+    log: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Makes the sections of a report, and writes them as CSV, PNG and one HTML page.
 
@@ -126,7 +126,7 @@ def inspect(
         sections: names of `SECTIONS`; all of them by default.
         title: of the page.
         notes: further lines at the top of the page, such as unknown names that were left out.
-        said: is called with one line per finished section.
+        log: is called with one line per finished section.
 
     Returns:
         The report.
@@ -146,16 +146,16 @@ def inspect(
     try:
         with showing(() if data is None else data.show):
             for name in names:
-                said(f"{name}: {_made(report, name, subject)}")
+                log(f"{name}: {_made(report, name, subject)}")
             if not sections:  # The evidence takes longer than most single sections.
                 add_verdict(report, subject)
-                said(f"verdict: {report.verdict}")
+                log(f"verdict: {report.verdict}")
     except BaseException:  # Also an interruption must not lose finished sections.
         done = len({*report.sections, *report.failed, *report.inapplicable})
         report.write(
             title, [f"Unfinished: stopped after {done} of {len(names)} sections.", *lines]
         )
-        said(f"unfinished report: {report.html}")
+        log(f"unfinished report: {report.html}")
         raise
     report.whole = True
     report.write(title, lines)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from textwrap import wrap
 
+from pyrovae.inspection.html import render
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import PAPER, SOFT
@@ -97,11 +96,4 @@ class Section:
 
     def _repr_html_(self) -> str:
         """What a notebook shows: sentences, figures, and the first rows of the tables."""
-        said = [f"<h3>{escape(self.title)}</h3>", *(f"<p>{escape(own)}</p>" for own in self.says)]
-        for drawing in self.figures.values():
-            data = base64.b64encode(drawing.captioned).decode()
-            said.append(f'<img src="data:image/png;base64,{data}" alt="">')
-        for name, table in self.tables.items():
-            caption = escape(self.captions.get(name, name))
-            said.append(f"<p>{caption}</p>{table.to_html(index=False, max_rows=SHOWN)}")
-        return "\n".join(said)
+        return render("notebook_section.html.j2", rows=SHOWN, **vars(self))

@@ -25,7 +25,7 @@ from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["temperature"]
+__all__ = ["sweep_spread"]
 
 #: Factors of the spread: powers of the fourth root of 2, and values close to 1.
 FACTORS = (0.5, 2**-0.5, 2**-0.25, 0.95, 1.0, 1.05, 2**0.25, 2**0.5, 2.0)
@@ -37,7 +37,7 @@ WIDEST = 1024.0
 
 
 @dataclass(frozen=True)
-class Temperature:
+class Spread:
     """The guide's spread compared with the optimal one.
 
     Attributes:
@@ -59,7 +59,7 @@ class Temperature:
     error: float
 
 
-def temperature(
+def sweep_spread(
     programs: ModelGuidePair,
     images: Split | np.ndarray,
     engine: Engine | None = None,
@@ -68,7 +68,7 @@ def temperature(
     factors: Sequence[float] = FACTORS,
     num_draws: int = 1,
     widest: float = WIDEST,
-) -> tuple[pandas.DataFrame, Temperature]:
+) -> tuple[pandas.DataFrame, Spread]:
     r"""The ELBO of the guide with its spread multiplied by c, for several c.
 
     $$\text{ELBO}(c) = \mathbb{E}_{q(z \mid x)}\left[\log p(x, z_c) - \log q(z \mid x)\right]
@@ -213,7 +213,7 @@ def _table(
 
 def _summary(
     factors: np.ndarray, rates: np.ndarray, distortions: np.ndarray, groups: np.ndarray | None
-) -> Temperature:
+) -> Spread:
     one = int(np.flatnonzero(factors == 1.0)[0])
     near = slice(one - 1, one + 2)
     slope = np.linalg.inv(np.vander(factors[near], 3))  # of the parabola: 2 a c + b, at c = 1
@@ -223,7 +223,7 @@ def _summary(
     error = Estimate.of((rise - beta * fall) / fall.mean(), groups).error
     error = max(error, ROUNDING) if error else math.nan
     best, best_error, gain = _best(factors, -rates - distortions, groups)
-    return Temperature(best, best_error, gain, float(beta), float(error))
+    return Spread(best, best_error, gain, float(beta), float(error))
 
 
 def _best(

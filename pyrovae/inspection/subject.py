@@ -13,7 +13,7 @@ import numpy as np
 
 from pyrovae.data import Split
 from pyrovae.inspection.judge.advice import Options
-from pyrovae.inspection.spread_sweep import Temperature, temperature
+from pyrovae.inspection.spread_sweep import Spread, sweep_spread
 from pyrovae.posterior.view import PosteriorView
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
@@ -164,10 +164,10 @@ class Subject(PosteriorView):
         return np.concatenate([places[slices[site]] for site in self.sites or real or slices])
 
     @cached_property
-    def swept(self) -> tuple[pandas.DataFrame, Temperature]:
-        """The ELBO of wider and narrower guides, see `temperature`; raises as that function."""
+    def swept(self) -> tuple[pandas.DataFrame, Spread]:
+        """The ELBO of wider and narrower guides, see `sweep_spread`; raises as that function."""
         some = self.split.spread(SWEPT)
-        return temperature(self.programs, some, self.engine, seed=self.seed)
+        return sweep_spread(self.programs, some, self.engine, seed=self.seed)
 
     @cached_property
     def known_attributes(self) -> list[str]:

@@ -7,13 +7,11 @@ Every network accepts any number of leading batch dimensions, so that vectorised
 # ruff: noqa: F403
 from pyrovae.networks.base import *
 from pyrovae.networks.base import Decoder, Encoder
-from pyrovae.networks.blocks import Block as Block
-from pyrovae.networks.blocks import GatedBlock as GatedBlock
-from pyrovae.networks.blocks import ResidualBlock as ResidualBlock
+from pyrovae.networks.blocks import Block
 from pyrovae.networks.conv import *
 from pyrovae.networks.gated import *
 from pyrovae.networks.mlp import *
 from pyrovae.networks.residual import *
 from pyrovae.utils.discovery import exports
 
-__all__ = exports(__name__, Encoder, Decoder)
+__all__ = exports(__name__, Encoder, Decoder, Block)

@@ -20,12 +20,12 @@ from pyrovae.objectives.gradients import stop_gradients
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.sites import drawn_in_order, latent_sites, observed_sites
 
-__all__ = ["DReG", "IWAE", "Latent", "PerImageELBO", "Run", "StickingTheLanding"]
+__all__ = ["DReG", "ElboTerms", "IWAE", "Latent", "PerImageELBO", "StickingTheLanding"]
 
 
 @dataclass(frozen=True)
 class Latent:
-    """A latent site in one run of guide and model; log densities are `(K, B)`, in nats.
+    """A latent site in one trace of guide and model; log densities are `(K, B)`, in nats.
 
     Attributes:
         name: the name of the site.
@@ -57,8 +57,8 @@ class Latent:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run of guide and model, with K particles at once and B images.
+class ElboTerms:
+    """The terms of the ELBO in one trace of guide and model, of K particles and B images.
 
     Attributes:
         latents: the latent sites.
@@ -109,11 +109,11 @@ class PerImageELBO(Recorded, Objective, ELBO):
         super().__init__(num_particles=num_particles, **how)
 
     @abstractmethod
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images.
 
         Args:
-            runs: one run of K particles, or K runs of one particle each.
+            terms: one trace of K particles, or K traces of one particle each.
         """
 
     def differentiable_loss(
@@ -121,11 +121,11 @@ class PerImageELBO(Recorded, Objective, ELBO):
     ) -> Tensor:
         """The loss in nats, summed over the images, as a differentiable tensor."""
         traces = self._get_traces(model, guide, args, kwargs)
-        runs = [self._read(model, guide, args[0]) for model, guide in traces]
-        both = ([run.unweighted for run in runs], [run.unscaled for run in runs])
-        rate, distortion = (torch.cat(terms).mean().detach() for terms in both)
+        terms = [self._read(model, guide, args[0]) for model, guide in traces]
+        both = ([own.unweighted for own in terms], [own.unscaled for own in terms])
+        rate, distortion = (torch.cat(each).mean().detach() for each in both)
         self.rate_and_distortion = rate, distortion
-        return self.objective(runs)
+        return self.objective(terms)
 
     def loss(
         self, model: Callable[..., Any], guide: Callable[..., Any], *args: Any, **kwargs: Any
@@ -158,7 +158,7 @@ class PerImageELBO(Recorded, Objective, ELBO):
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         return get_importance_trace("flat", self.max_plate_nesting, model, guide, args, kwargs)
 
-    def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> Run:
+    def _read(self, model_trace: Any, guide_trace: Any, x: Tensor) -> ElboTerms:
         """The terms of a guide trace and a model trace."""
 
         def spread(site: Any, kind: str = "log_prob") -> Tensor:
@@ -173,14 +173,14 @@ class PerImageELBO(Recorded, Objective, ELBO):
                 raise ValueError(f"site '{name}' of the guide is not in the model")
             p = model_trace.nodes[name]
             unweighted = spread(q, "unscaled_log_prob") - spread(p, "unscaled_log_prob")
-            terms = (spread(q), spread(p), unweighted, name in ordered)
-            latents.append(Latent(name, q["fn"], p["fn"], q["value"], q["scale"], *terms))
+            logs = (spread(q), spread(p), unweighted, name in ordered)
+            latents.append(Latent(name, q["fn"], p["fn"], q["value"], q["scale"], *logs))
         observed = [model_trace.nodes[name] for name in observed_sites(model_trace)]
         weighted, unscaled = (
             -torch.stack([spread(site, kind) for site in observed]).sum(0)
             for kind in ("log_prob", "unscaled_log_prob")
         )
-        return Run(latents, weighted, x[0].numel(), unscaled)
+        return ElboTerms(latents, weighted, x[0].numel(), unscaled)
 
     def _per_image(self, name: str, log_prob: Tensor, num_images: int) -> Tensor:
         """Log densities as `(K, B)`, summed over the plates between particles and images."""
@@ -222,9 +222,9 @@ class IWAE(PerImageELBO):
         super().__init__(num_particles, **kwargs)
         self.prefers_wide_guide = num_particles > 1
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        log_weights = -torch.cat([run.rate + run.distortion for run in runs])
+        log_weights = -torch.cat([own.rate + own.distortion for own in terms])
         return -_log_mean_exp(log_weights).sum()
 
 
@@ -232,12 +232,12 @@ def _log_mean_exp(log_weights: Tensor) -> Tensor:
     return log_weights.logsumexp(0) - math.log(len(log_weights))
 
 
-def _path_rate(run: Run) -> Tensor:
+def _path_rate(terms: ElboTerms) -> Tensor:
     """The weighted rate, `(K, B)`, whose gradient reaches the guide only through the draws."""
-    if len(run.latents) != 1:
-        names = ", ".join(latent.name for latent in run.latents)
+    if len(terms.latents) != 1:
+        names = ", ".join(latent.name for latent in terms.latents)
         raise ValueError(f"path gradients need one latent site, the guide has {names or 'none'}")
-    (latent,) = run.latents
+    (latent,) = terms.latents
     log_q = stop_gradients(latent.q).log_prob(latent.z)
     weighted = scale_and_mask(log_q, latent.scale)
     return weighted.reshape(latent.log_p.shape) - latent.log_p
@@ -263,9 +263,9 @@ class StickingTheLanding(PerImageELBO):
         Sticking the Landing (Roeder et al., 2017), https://arxiv.org/abs/1703.09194
     """
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        return torch.cat([_path_rate(run) + run.distortion for run in runs]).mean(0).sum()
+        return torch.cat([_path_rate(own) + own.distortion for own in terms]).mean(0).sum()
 
 
 class DReG(IWAE):
@@ -295,14 +295,14 @@ class DReG(IWAE):
         2019), https://arxiv.org/abs/1810.04152
     """
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        log_weights = -torch.cat([_path_rate(run) + run.distortion for run in runs])
+        log_weights = -torch.cat([_path_rate(own) + own.distortion for own in terms])
         weights = log_weights.softmax(0).detach()
-        size = 1 if len(runs) > 1 else len(weights)
-        for run, own in zip(runs, weights.split(size), strict=True):
-            (latent,) = run.latents
-            _weigh_gradient(latent.z, 1 - latent.scale + latent.scale * own)
+        size = 1 if len(terms) > 1 else len(weights)
+        for own, share in zip(terms, weights.split(size), strict=True):
+            (latent,) = own.latents
+            _weigh_gradient(latent.z, 1 - latent.scale + latent.scale * share)
         surrogate = -(weights * log_weights).sum()
         bound = -_log_mean_exp(log_weights.detach()).sum()
         return bound + surrogate - surrogate.detach()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pyrovae.distributions.constraints import not_negative
-from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
+from pyrovae.objectives.bounds import ElboTerms, Latent, PerImageELBO
 
 __all__ = ["DIP", "MMD"]
 
@@ -52,14 +52,14 @@ class MMD(PerImageELBO):
         self.alpha, self.weight = alpha, weight
         self.rate_weight = 1 - alpha
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        terms = torch.cat([run.distortion + (1 - self.alpha) * run.rate for run in runs])
-        loss = terms.mean(0).sum()
-        for sites in zip(*(run.latents for run in runs), strict=True):
+        losses = torch.cat([own.distortion + (1 - self.alpha) * own.rate for own in terms])
+        loss = losses.mean(0).sum()
+        for sites in zip(*(own.latents for own in terms), strict=True):
             found = [latent.scale * self._of_site(latent) for latent in sites]
             share = self.alpha + self.weight - 1
-            loss = loss + terms.shape[1] * share * torch.stack(found).mean()
+            loss = loss + losses.shape[1] * share * torch.stack(found).mean()
         return loss
 
     def _of_site(self, latent: Latent) -> Tensor:
@@ -129,13 +129,13 @@ class DIP(PerImageELBO):
         self.off_diagonal = not_negative("off_diagonal", off_diagonal)
         self.diagonal = not_negative("diagonal", diagonal)
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        terms = torch.cat([run.distortion + run.rate for run in runs])
-        loss = terms.mean(0).sum()
-        for sites in zip(*(run.latents for run in runs), strict=True):
+        losses = torch.cat([own.distortion + own.rate for own in terms])
+        loss = losses.mean(0).sum()
+        for sites in zip(*(own.latents for own in terms), strict=True):
             found = [latent.scale * self._of_site(latent) for latent in sites]
-            loss = loss + terms.shape[1] * torch.stack(found).mean()
+            loss = loss + losses.shape[1] * torch.stack(found).mean()
         return loss
 
     def _of_site(self, latent: Latent) -> Tensor:

@@ -40,7 +40,7 @@ class Beta(Recorded):
         self.schedule = schedule or Constant()
 
     def __call__(self, progress: Progress) -> float:
-        """Beta at a step."""
+        """The value of beta at a step."""
         return self.value * self.schedule(progress)
 
 

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from pyrovae.distributions.constraints import not_negative, positive
 from pyrovae.distributions.kl import divergence
-from pyrovae.objectives.bounds import Latent, PerImageELBO, Run
+from pyrovae.objectives.bounds import ElboTerms, Latent, PerImageELBO
 from pyrovae.objectives.schedules import Progress, Schedule, Warmup
 
 __all__ = ["GECO", "BetaTC", "Capacity", "FreeBits", "LayerFreeBits"]
 
 
 def _mean(terms: list[Tensor]) -> Tensor:
-    """The mean over the particles of all runs, `(B,)`, of terms `(K, B)`."""
+    """The mean over the particles of all traces, `(B,)`, of terms `(K, B)`."""
     return torch.cat(terms).mean(0)
 
 
@@ -50,11 +50,11 @@ class _Floored(PerImageELBO):
     def groups(self, latent: Latent) -> tuple[Tensor, float]:
         """Unweighted KL per group of a site, averaged over the batch, and a group's threshold."""
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        distortion = _mean([run.distortion for run in runs])
+        distortion = _mean([own.distortion for own in terms])
         loss = distortion.sum()
-        for sites in zip(*(run.latents for run in runs), strict=True):
+        for sites in zip(*(own.latents for own in terms), strict=True):
             rates, floors = zip(*map(self.groups, sites), strict=True)
             groups = _at_least(torch.stack(rates).mean(0), floors[0])
             loss = loss + len(distortion) * (sites[0].scale * groups).sum()
@@ -187,11 +187,11 @@ class Capacity(PerImageELBO):
         """Sets the target of this step; the target is the whole capacity before the first call."""
         self.state["target"].fill_(self.capacity * self.schedule(progress))
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        distortion = _mean([run.distortion for run in runs])
-        distance = (_mean([run.unweighted for run in runs]).mean() - self.state["target"]).abs()
-        weight = self.gamma * runs[0].latents[0].scale
+        distortion = _mean([own.distortion for own in terms])
+        distance = (_mean([own.unweighted for own in terms]).mean() - self.state["target"]).abs()
+        weight = self.gamma * terms[0].latents[0].scale
         return distortion.sum() + len(distortion) * weight * distance
 
 
@@ -239,10 +239,11 @@ class GECO(PerImageELBO):
         self.speed = positive("speed", speed)
         self.state |= {"log_multiplier": torch.zeros(()), "average": torch.tensor(float("nan"))}
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        rate, distortion = _mean([run.rate for run in runs]), _mean([r.distortion for r in runs])
-        num_dims = runs[0].num_dims
+        rate = _mean([own.rate for own in terms])
+        distortion = _mean([own.distortion for own in terms])
+        num_dims = terms[0].num_dims
         violation = distortion - self.target_distortion * num_dims
         multiplier = self.state["log_multiplier"].to(violation).exp()
         loss = (rate + multiplier * violation).sum()
@@ -307,10 +308,10 @@ class BetaTC(PerImageELBO):
         """Sets the number of training images; it is that of the batch before the first call."""
         self.state["num_images"].fill_(progress.num_images)
 
-    def objective(self, runs: list[Run]) -> Tensor:
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
-        loss = _mean([run.distortion for run in runs]).sum()
-        for sites in zip(*(run.latents for run in runs), strict=True):
+        loss = _mean([own.distortion for own in terms]).sum()
+        for sites in zip(*(own.latents for own in terms), strict=True):
             parts = torch.stack([self._parts(latent) for latent in sites]).mean(0)
             weighted = sum(w * part for w, part in zip(self.weights, parts, strict=True))
             loss = loss + (sites[0].scale * weighted).sum()

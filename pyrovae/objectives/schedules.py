@@ -12,7 +12,6 @@ from pyrovae.utils.arguments import Recorded
 __all__ = [
     "Constant",
     "Cosine",
-    "CosineWarmup",
     "Cyclical",
     "ExponentialDecay",
     "Progress",
@@ -152,28 +151,6 @@ class Warmup(Schedule):
             return 0.5 * (1 - math.cos(math.pi * share)) if self.smooth else share
         rest = replace(progress, step=progress.step - length, total=progress.total - length)
         return self.then(rest)
-
-
-class CosineWarmup(Schedule):
-    """`Warmup` with `smooth`, under its former name; for older runs.
-
-    Use it for a beta that rises smoothly.
-
-    Args:
-        fraction: the share of the run that the warm-up takes, within (0, 1).
-        then: the schedule after the warm-up; None stays at 1.
-
-    Example:
-        >>> round(CosineWarmup(0.5)(Progress(step=24, total=100, per_epoch=10)), 3)
-        0.5
-    """
-
-    def __init__(self, fraction: float = 0.1, then: Schedule | None = None) -> None:
-        self._smooth = Warmup(fraction, then, smooth=True)
-
-    def __call__(self, progress: Progress) -> float:
-        """The factor of the smooth `Warmup`."""
-        return self._smooth(progress)
 
 
 class Cyclical(Schedule):

@@ -64,7 +64,7 @@ class FullRankNormal(LocationScale):
     the family contains the exact posterior of a linear decoder, which the diagonal family does
     not.
 
-    Use it for up to a few hundred dimensions, to measure the loss by a diagonal covariance. The
+    Use it for up to a few hundred dimensions, to measure what a diagonal covariance loses. The
     last layer of the encoder has D (D + 3) / 2 outputs.
 
     Args:

@@ -186,7 +186,7 @@ class FewLabels(ModelGuidePair, ABC):
         """Raises `InputError` if all known labels of the training images are of one class."""
         self.labels.check_differ(split)
 
-    def lessons(self, split: Split) -> tuple[Split, np.ndarray | None]:
+    def training_rows(self, split: Split) -> tuple[Split, np.ndarray | None]:
         """The training split with the labels that are used, and the rows of an epoch."""
         used, names = self.labels.of(split), (self.labels.label,)
         seen = replace(split, attributes=used[:, None], attribute_names=names, value_names={})

@@ -218,8 +218,8 @@ class ModelGuidePair(Recorded, nn.Module):
     def learn_inputs(self, split: Split) -> None:
         """Receives the training split before the first step; ignores it by default."""
 
-    def lessons(self, split: Split) -> tuple[Split, np.ndarray | None]:
-        """The training split as the steps get it, and the rows of an epoch; None: each row once.
+    def training_rows(self, split: Split) -> tuple[Split, np.ndarray | None]:
+        """The split that steps train on, and the row numbers of one epoch (None: each row once).
 
         Programs with `optional` attributes hide values here: -1 means unknown.
         """

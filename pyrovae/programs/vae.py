@@ -147,7 +147,7 @@ class VAE(ModelGuidePair):
     $$\log p(x) \ge \mathbb{E}_{q(z \mid x)}\left[\log p(x \mid z) + \log p(z)
     - \log q(z \mid x)\right]$$
 
-    Use it unless the programs need several latent sites or attributes; see `ModelGuidePair`.
+    Use it for one latent vector and no attributes; `ModelGuidePair` takes other programs.
 
     Pyro's `SVI`, `Trace_ELBO()`, `Predictive` and `pyro.render_model` take `vae.model` and
     `vae.guide`. Their input is observations `(B, C, H, W)`. `vae.scored` makes them from uint8

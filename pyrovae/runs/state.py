@@ -86,7 +86,7 @@ class TrainingState:
         """Returns a sum over the epoch's finite steps as their mean."""
         return total / self.finite if self.finite else math.nan
 
-    def rank(self, elbo: float) -> bool:
+    def record_best(self, elbo: float) -> bool:
         """Records the epoch's validation ELBO; returns whether it is among the best.
 
         A value that is not finite never is.

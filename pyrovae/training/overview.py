@@ -20,7 +20,15 @@ from pyrovae.utils.files import replace_file
 from pyrovae.utils.pages import template
 from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
 from pyrovae.utils.plain import flat, spelled
-from pyrovae.utils.plotting import LABEL, SMALL, canvas, name_axes, short_ticks, without_outliers
+from pyrovae.utils.plotting import (
+    LABEL,
+    SMALL,
+    canvas,
+    name_axes,
+    short_ticks,
+    whole_ticks,
+    without_outliers,
+)
 
 if TYPE_CHECKING:
     import jinja2
@@ -92,15 +100,13 @@ def draw_elbo(axes: Axes, rows: Rows) -> None:
 
 def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> list[np.ndarray]:
     """Draws one quantity of the training and of the validation split; returns both."""
-    from matplotlib.ticker import MaxNLocator
-
     epochs = [int(row["epoch"]) for row in rows]
     found = []
     for name, (label, color) in zip(names, SPLITS.items(), strict=True):
         values = [_number(row.get(name, "")) for row in rows]
         axes.plot(epochs, values, color=color, label=label, lw=1.4, marker="o", ms=2.5)
         found.append(np.array(values))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_ticks(axes.xaxis)
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
     short_ticks(axes.yaxis)

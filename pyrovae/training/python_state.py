@@ -174,7 +174,7 @@ def _attributes(part: object) -> Iterator[tuple[str, Any]]:
 
 
 def _copied(value: Any) -> Any:
-    """A value that does not change with the given one, as far as it can be restored."""
+    """A copy of a value that can be restored later."""
     if isinstance(value, np.random.Generator):
         return value.bit_generator.state
     if isinstance(value, random.Random):
@@ -183,7 +183,7 @@ def _copied(value: Any) -> Any:
 
 
 def _print_of(value: Any, depth: int = 0) -> Any:
-    """What is compared of a value: nothing of tensors in others, and of objects of torch."""
+    """A comparable form of a value; None for nested tensors and torch objects."""
     if isinstance(value, bool | int | float | str | bytes | None | count | cycle):
         return repr(value)
     if isinstance(value, np.ndarray):

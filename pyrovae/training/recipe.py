@@ -50,7 +50,7 @@ class Recipe:
         return cls(
             optimizer=partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0, fused=True),
             schedule=Warmup(0.1, then=Cosine()),
-            start=ProbabilisticPCA(otherwise=RandomStart()),
+            start=ProbabilisticPCA(fallback=RandomStart()),
         )
 
     def __post_init__(self) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pyrovae.training.python_state import PythonState, watched_hooks
 
-__all__ = ["CudaRecorder", "NotRecordable", "Recorded", "Recorder", "Work", "recorder_for"]
+__all__ = ["CudaRecorder", "NotRecordable", "Replayed", "Recorder", "Work", "recorder_for"]
 
 Work = Callable[[], Tensor]
 
@@ -102,7 +102,7 @@ def recorder_for(device: torch.device) -> Recorder | None:
     return CudaRecorder(device) if device.type == "cuda" else None
 
 
-class Recorded:
+class Replayed:
     """Replays work of a device: one launch instead of hundreds.
 
     The first `WARM_UP` calls run eagerly, since lazy initialisation cannot be recorded. The last

@@ -66,7 +66,7 @@ class Session:
         self.engine, self.run, self.callbacks, self.group = engine, run, callbacks, group
         with group.first_on_machine():
             self.train_split, self.val_split = data.split("train"), data.split("val")
-        self.lessons, rows = vae.lessons(self.train_split)
+        self.step_split, rows = vae.training_rows(self.train_split)
         self.batches = self.training_batches(rows)
         self.feed = engine.feed(self.batches)
         self.state = self.beginning()
@@ -99,7 +99,7 @@ class Session:
         """Batches of what the programs learn from, with the attributes that they take."""
         attributes, device = self.vae.attributes + self.vae.optional, self.engine.device
         size = self.trainer.batch_size
-        return Batches(self.lessons, size, device=device, attributes=attributes, **how)
+        return Batches(self.step_split, size, device=device, attributes=attributes, **how)
 
     def observe(self, images: Tensor) -> Tensor:
         """Maps images to observations; runs from before dequantised training add no noise."""
@@ -164,7 +164,7 @@ class Session:
             lines = self.saved.load(self.held, len(self.batches))
             lines.append(self.state.about(self.trainer.epochs))
             rate = self.optimizer.scale_learning_rate(1.0)
-            lines += self.recipe.lengthened(self.state.epochs, self.progress(), rate)
+            lines += self.recipe.lengthened(self.state.epochs, self.position(), rate)
             for line in lines:
                 self.callbacks.message(line)
             self.state.epochs = self.trainer.epochs
@@ -179,7 +179,7 @@ class Session:
         coupled = coupled_parts(self.vae, self.objective)
         for line in self.group.about(self.trainer.batch_size, coupled):
             self.callbacks.message(line)
-        now = self.progress()
+        now = self.position()
         beta = self.recipe.beta(replace(now, step=now.total - 1))
         if line := self.trainer.about_best(beta * self.objective.rate_weight):
             self.callbacks.message(line)
@@ -252,7 +252,7 @@ class Session:
         """The number of a signal that any process received, else 0; the same in all processes."""
         return int(self.group.largest(self.seen[0] if self.seen else 0))
 
-    def progress(self) -> Progress:
+    def position(self) -> Progress:
         """The position in the run, in steps of the current size."""
         state, per_epoch = self.state, len(self.batches)
         step, total = state.epoch * per_epoch + state.batch, self.trainer.epochs * per_epoch
@@ -279,7 +279,7 @@ class Session:
             The number of the signal that stops the run, else 0. Signals are checked only where
             terms are read.
         """
-        state, progress = self.state, self.progress()
+        state, progress = self.state, self.position()
         self.optimizer.scale_learning_rate(self.recipe.schedule(progress))
         self.objective.begin_step(progress)
         terms = self.stepper(self.recipe.beta(progress))
@@ -300,7 +300,7 @@ class Session:
         """
         if seconds is None or not self.undecided:
             return
-        self.undecided, now = False, self.progress()
+        self.undecided, now = False, self.position()
         left = (now.total - now.step) * seconds
         if left > self.engine.BREAK_EVEN_SECONDS:
             self.callbacks.message(f"compiling: an estimated {left:,.0f} s of steps are left")
@@ -340,7 +340,7 @@ class Session:
 
     def end_epoch(self) -> None:
         """Validates, logs the epoch, and saves the weights if they are among the best."""
-        state, now = self.state, self.progress()
+        state, now = self.state, self.position()
         state.check_epoch()
         last = replace(now, step=now.step - 1)
         state.epoch, state.seconds = state.epoch + 1, state.seconds + state.epoch_seconds
@@ -357,7 +357,7 @@ class Session:
         self.callbacks.end_epoch(epoch)
         self.stopped = self.group.from_main(self.callbacks.reason_to_stop)
         state.begin_epoch()
-        if state.rank(row.val_elbo):
+        if state.record_best(row.val_elbo):
             self.saved.save_best(row.val_elbo)
 
     def validate(self) -> Validation:

@@ -13,7 +13,7 @@ from pyrovae.data.feed import Feed
 from pyrovae.training.compiling import CompiledStep, compile_gradients, compiler_silenced
 from pyrovae.training.optimizer import GroupedOptimizer
 from pyrovae.training.python_state import check_hooks, parts_of
-from pyrovae.training.recording import NotRecordable, Recorded, Recorder, Work
+from pyrovae.training.recording import NotRecordable, Recorder, Replayed, Work
 from pyrovae.training.svi import SVI
 from pyrovae.utils.process_group import PeerFailed
 
@@ -134,7 +134,7 @@ class Stepper:
         if self.recorder is None:
             return work
         gradients, objective = self.svi.gradients, self.svi.objective
-        recorded = Recorded(work, self.recorder, parts_of(gradients, objective))
+        recorded = Replayed(work, self.recorder, parts_of(gradients, objective))
 
         def replayed() -> Tensor:
             self.feed.keep_addresses()

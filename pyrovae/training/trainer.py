@@ -48,7 +48,7 @@ SHOWN = 3
 
 
 class Trainer(Settings):
-    """Trains a VAE with Pyro's SVI.
+    """Training with Pyro's SVI.
 
     Args:
         epochs: passes over the training split.
@@ -148,7 +148,6 @@ class Trainer(Settings):
         group.from_main(lambda: _describe(run, about, resume))
         feed = _feed(loggers, run, about)
         called = _arranged(callbacks, feed, run is not None, progress) if group.main else []
-        norm_group = group if self.sync_batch_norm else Group()
         with training_store(vae), engine.running(vae, vae.networks()):
             try:
                 with (
@@ -156,7 +155,7 @@ class Trainer(Settings):
                     torch.enable_grad(),
                     pyro.validation_enabled(False),
                     quiet(),
-                    synchronous(vae, norm_group),
+                    synchronous(vae, group if self.sync_batch_norm else Group()),
                     frozen(vae.named(recipe.freeze)),
                 ):
                     active = Callbacks(called)

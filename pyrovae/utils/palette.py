@@ -17,6 +17,8 @@ FULL_RANK = "#882255"
 EXACT = "#009e73"
 #: Images of a split, as they are.
 DATA = "#4d4d4d"
+#: Images of a second data set, that of `--against`.
+AGAINST = "#332288"
 #: The images that the user asked for, among others.
 SHOWN = "#cc79a7"
 #: Deviations from expected values.

@@ -123,6 +123,13 @@ def name_axes(axes: Axes, across: str = "", up: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def whole_ticks(axis: Axis) -> None:
+    """Places the ticks of an axis at whole numbers, as for epochs and dimensions."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
 def short_ticks(axis: Axis) -> None:
     """Labels the ticks of an axis with as few digits as tell them apart, without an offset."""
     from matplotlib.ticker import Formatter

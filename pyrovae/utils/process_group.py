@@ -124,7 +124,7 @@ class Group:
             self.gather(None)
 
     def first_to_say(self, text: str) -> bool:
-        """Whether this process is the first to ask about a text; works when others have ended."""
+        """True in the first process that calls this with a text."""
         if self.size == 1:
             return True
         try:
@@ -133,12 +133,12 @@ class Group:
             return True
 
     def leave(self) -> None:
-        """Closes the connections, when all is done; once is enough."""
+        """Closes the connections. Later calls do nothing."""
         if self.size > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     def abort(self, code: int) -> None:
-        """Ends this process at once, where the others cannot close the connections with it.
+        """Exits at once, for when other processes are gone.
 
         Threads of the connections outlive `sys.exit`; they would end the process by SIGABRT.
         """

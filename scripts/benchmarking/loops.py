@@ -212,7 +212,7 @@ def nothing(module: nn.Module) -> nn.Module:
 def pythae_loop(setting: Setting) -> Iterator[Step]:
     """Pythae's VAE and trainer."""
     if importlib.util.find_spec("pythae") is None:
-        raise NotRun("pythae is not installed: pip install 'pyrovae[bench]'")
+        raise NotRun("pythae is not installed; pip install 'pyrovae[bench]'")
     from benchmarking.pythae import trainer_step
 
     with trainer_step(setting.case, setting.device, LEARNING_RATE) as step:

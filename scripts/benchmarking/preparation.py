@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pyrovae.data import ImageFolder
-from pyrovae.data.workers import in_order
+from pyrovae.data.workers import map_in_order
 
 __all__ = ["photographs", "prepare"]
 
@@ -84,6 +84,6 @@ def _decode_all(files: list[Path]) -> None:
             with Image.open(path) as image:
                 image.load()
 
-    with closing(in_order(decode, range(0, len(files), CHUNK), processes=True)) as done:
+    with closing(map_in_order(decode, range(0, len(files), CHUNK), processes=True)) as done:
         for _ in done:
             pass

@@ -114,9 +114,9 @@ BAD = {
     "wrong sign in a part": (["--prior.latent_dim=-3"], "latent_dim must be at least 1, got -3"),
     "wrong sign of a rate": (["--optimizer.lr=-0.1"], "-0.1"),
     "wrong scale": (["--likelihood=Normal", "--likelihood.scale=0"], "scale must be positive"),
-    "no shortcut": (["--start.otherwise=null", "--encoder.shortcut=false"], "shortcut true"),
+    "no shortcut": (["--start.fallback=null", "--encoder.shortcut=false"], "shortcut true"),
     "no start": (
-        ["--start.otherwise=null", "--likelihood=Categorical"],
+        ["--start.fallback=null", "--likelihood=Categorical"],
         "its scale cannot be set",
     ),
     "unknown flow": (["--prior=FlowPrior", "--prior.flow=Foo"], "known are NeuralSpline, RealNVP"),
@@ -411,6 +411,9 @@ def test_help_says_the_default_once_and_as_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("train", ["--help"], monkeypatch) == 0
-    shown = " ".join(capsys.readouterr().out.split())
+    shown = " ".join((whole := capsys.readouterr().out).split())
     assert "default: ProbabilisticPCA)" in shown and "default: AdamW)" in shown
     assert "default: RandomStart" not in shown and "class_path'" not in shown
+    assert "their Python state changes are not recorded either (default: true)" in shown
+    assert "(default: True)" not in shown and shown.count("(default: false)") == 1
+    assert "\nTraining with Pyro's SVI:\n" in whole

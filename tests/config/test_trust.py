@@ -219,8 +219,7 @@ def test_the_arguments_that_are_parts_are_known_as_such() -> None:
         "Denoising.corruption": pyrovae.Corruption,
         "Denoising.bound": ROLES["objective"],
         "Warmup.then": pyrovae.Schedule,
-        "CosineWarmup.then": pyrovae.Schedule,
-        "ProbabilisticPCA.otherwise": pyrovae.Start,
+        "ProbabilisticPCA.fallback": pyrovae.Start,
     }
     paths = [
         arguments_of(part)["root"]

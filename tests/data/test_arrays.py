@@ -231,7 +231,8 @@ def test_without_h5py_the_package_is_named(
 ) -> None:
     write(tmp_path, GREY)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(InputError, match=r"a\.h5: needs the package h5py \(pip install h5py\)$"):
+    message = r"a\.h5: h5py is not installed; pip install 'pyrovae\[hdf5\]'$"
+    with pytest.raises(InputError, match=message):
         ArrayData(path=str(tmp_path / "a.h5"))
 
 

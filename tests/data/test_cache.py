@@ -19,7 +19,7 @@ import pytest
 from pyrovae.data import cache
 from pyrovae.data.base import Source
 from pyrovae.data.cache import cache_root, cached_split, checksum
-from pyrovae.data.workers import in_order
+from pyrovae.data.workers import map_in_order
 from pyrovae.utils.errors import InputError
 from tests.support.cached import Numbered, entries
 from tests.support.processes import Script
@@ -278,7 +278,7 @@ def test_signal_while_forking_acts(number: signal.Signals) -> None:
     before = signal.signal(number, act)
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(in_order(abs, range(100), processes=True))
+            list(map_in_order(abs, range(100), processes=True))
         assert seen == [number] and not due and signal.getsignal(number) is act
     finally:
         signal.signal(number, before)
@@ -286,12 +286,12 @@ def test_signal_while_forking_acts(number: signal.Signals) -> None:
 
 ORPHAN = """
 import os, signal, time
-from pyrovae.data.workers import in_order
+from pyrovae.data.workers import map_in_order
 os.register_at_fork(
     after_in_child=lambda: time.sleep(0.3),  # The parent is gone before it is looked for.
     after_in_parent=lambda: os.kill(os.getpid(), signal.SIGKILL),
 )
-list(in_order(abs, range(100), processes=True))
+list(map_in_order(abs, range(100), processes=True))
 """
 
 

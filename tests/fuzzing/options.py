@@ -39,7 +39,7 @@ OPTIONS = [
     "--posterior=FullRankNormal", "--posterior=LowRankNormal", "--posterior.rank=2",
     "--objective=IWAE", "--objective.num_particles=3", "--objective=BetaTC",
     "--objective=Capacity", "--objective.capacity=5", "--schedule=Cosine",
-    "--schedule=Warmup", "--start=RandomStart", "--start.otherwise=null",
+    "--schedule=Warmup", "--start=RandomStart", "--start.fallback=null",
     "--trainer.seed=3", "--trainer.clip_norm=10", "--trainer.patience=2",
     "--trainer.epochs=3", "--trainer.batch_size=8", "--engine.compile=off",
     "--engine.precision=auto", "--encoder=MLPEncoder", "--decoder=MLPDecoder",

@@ -184,7 +184,7 @@ def test_other_programs_lack_it_and_the_page_says_so(tmp_path: Path) -> None:
     programs, lines = small_vae(), []
     with pytest.raises(Inapplicable, match="predict no class, or it is known for none"):
         section(subject(programs))
-    report = inspect(subject(programs), tmp_path, ["classes"], said=lines.append)
+    report = inspect(subject(programs), tmp_path, ["classes"], log=lines.append)
     assert list(report.inapplicable) == ["classes"] and not report.sections | report.failed
     assert lines == ["classes: does not apply: " + report.inapplicable["classes"]]
     assert lines[0] in report.html.read_text(encoding="utf-8")

@@ -12,7 +12,7 @@ import pytest
 from pyrovae.inspection.measures import data, latents
 from pyrovae.inspection.section import Section
 from pyrovae.inspection.sections import collapse, factors, holes, typical
-from pyrovae.inspection.spread_sweep import temperature
+from pyrovae.inspection.spread_sweep import sweep_spread
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.statistics import error_of_mean
@@ -103,9 +103,9 @@ def test_errors_are_those_of_groups() -> None:
     kl = pandas.DataFrame(whole.encoded.kl, columns=whole.encoded.names)
     for name, error in table["error"].items():
         assert error == pytest.approx(error_of_mean(kl[name].to_numpy(), groups))
-    swept, _ = temperature(whole.programs, whole.split, CPU, widest=1)
+    swept, _ = sweep_spread(whole.programs, whole.split, CPU, widest=1)
     assert len(swept) and np.isfinite(swept["error"]).all()
-    plain, _ = temperature(whole.programs, replace(whole.split, groups=None), CPU, widest=1)
+    plain, _ = sweep_spread(whole.programs, replace(whole.split, groups=None), CPU, widest=1)
     assert (swept["elbo"] == plain["elbo"]).all() and (swept["error"] != plain["error"]).all()
 
 

@@ -296,7 +296,7 @@ def test_what_needs_more_images_does_not_keep_the_rest_from_being_made(
 ) -> None:
     subject = small_subject(small_vae(), count)
     if lost == 4:
-        with pytest.raises(InputError, match="^19 draws .*is 20[+]$"):
+        with pytest.raises(InputError, match="^19 draws .*is 20 or more$"):
             section(subject)
         return
     found = section(subject)
@@ -321,6 +321,14 @@ def test_only_the_sites_that_are_asked_for_are_shown() -> None:
     assert any("Only the dimensions of z2 are shown" in said for said in found.says)
     with pytest.raises(InputError, match="unknown site 'z3'; allowed are z1, z2"):
         section(replace(whole, sites=("z3",)))
+
+
+@pytest.mark.slow
+def test_dimensions_are_counted_by_whole_numbers() -> None:
+    drawing = section(small_subject(small_vae())).figures["aggregate_marginals"]
+    drawing.figure.draw_without_rendering()
+    ticks = drawing.figure.axes[0].get_xticks()
+    assert len(ticks) and np.array_equal(ticks, ticks.round())
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
 import torch
 
-from pyrovae import ConvEncoder, DiagonalNormal, Engine, FullRankNormal, InputError
+from pyrovae import ConvEncoder, DiagonalNormal, Engine, FullRankNormal, InputError, StandardNormal
 from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
 from pyrovae.inspection.sections.posterior import (
     DRAWS,
@@ -17,10 +18,12 @@ from pyrovae.inspection.sections.posterior import (
     _draw_predictive,
     _limit,
     _noise_said,
+    _prior_band,
     section,
 )
 from pyrovae.inspection.subject import QUICK, Subject
 from pyrovae.posterior.space import LatentSpace
+from pyrovae.priors import Laplace
 from pyrovae.utils.modes import evaluation_mode
 from tests.support.oracles import LinearGaussian
 from tests.support.small import LATENT_DIM, small_data, small_vae
@@ -106,7 +109,9 @@ def test_correlations_are_drawn_where_there_are_some(family: type) -> None:
     budget = replace(QUICK, draws=400)
     subject = Subject(vae, split, Engine("cpu", "fp32"), shown=split.take([0, 5]), budget=budget)
     found = section(subject)
-    _, widths, *_ = found.figures["intervals"].figure.axes
+    locations, widths, *_ = found.figures["intervals"].figure.axes
+    (band,) = locations.patches
+    assert np.allclose(np.abs([band.get_data().values, band.get_data().baseline]), 1.96, atol=0.01)
     scales = subject.of(subject.shown).encoded.scale[0]
     assert sorted(bar.get_height() for bar in widths.patches) == pytest.approx(sorted(scales))
     some = family is FullRankNormal
@@ -116,6 +121,19 @@ def test_correlations_are_drawn_where_there_are_some(family: type) -> None:
         row = found.tables["correlations"]["correlation"].abs().idxmax()
         image = found.tables["correlations"]["image"][row]
         assert f"that of {image}" in found.figures["correlations"].caption
+
+
+@pytest.mark.parametrize(
+    ("prior", "fn"),
+    [(StandardNormal, scipy.stats.norm()), (Laplace, scipy.stats.laplace())],
+)
+def test_the_band_is_that_of_the_prior(prior: type, fn: Any) -> None:
+    vae = small_vae()
+    vae.model.prior = prior(LATENT_DIM)
+    split = small_data().split("test")
+    subject = Subject(vae, split, Engine("cpu", "fp32"), shown=split.take([0]), budget=QUICK)
+    expected = np.repeat(fn.ppf([0.025, 0.975])[:, None], 2, axis=1)
+    assert np.allclose(_prior_band(subject, np.array([2, 0])), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(3, 16, 16), (1, 32, 16)])

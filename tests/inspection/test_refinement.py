@@ -256,7 +256,7 @@ def test_the_section_of_any_programs(made: tuple[str, Subject, Section]) -> None
     refused = name == "two latents"
     assert table["amortisation_gap"].isna().all() == refused
     assert any("cannot be refined" in said for said in found.says) == refused
-    assert set(found.figures) == {"gaps", "reliability", "temperature"}
+    assert set(found.figures) == {"gaps", "reliability", "spread"}
     assert all("n = " in drawing.caption for drawing in found.figures.values())
 
 

@@ -254,7 +254,7 @@ def test_what_one_section_lacks_does_not_keep_the_others(
 
     monkeypatch.setitem(reports.SECTIONS, "program", broken)
     said: list[str] = []
-    report = inspect(subject(), tmp_path, ["program", "collapse"], said=said.append)
+    report = inspect(subject(), tmp_path, ["program", "collapse"], log=said.append)
     assert list(report.sections) == ["collapse"] and "program" in report.failed
     assert "program: not made, needs <more> than there is" in said
     text = report.html.read_text()
@@ -273,7 +273,7 @@ def test_what_is_done_is_there_when_the_rest_is_stopped(
     before = tmp_path / "report_collapse_posterior.html"
     before.write_text("whole")
     with pytest.raises(KeyboardInterrupt):
-        inspect(subject(), tmp_path, asked, said=lines.append)
+        inspect(subject(), tmp_path, asked, log=lines.append)
     page = tmp_path / "report_collapse_posterior_unfinished.html"
     text = page.read_text()
     assert (

@@ -103,6 +103,6 @@ def test_a_plain_module_trains_but_cannot_start_from_a_linear_model() -> None:
     before = copy.deepcopy(vae.state_dict())
     with pytest.raises(InputError, match=r"Plain cannot start .* \(it has no linear form\)"):
         ProbabilisticPCA()(vae, images, False)
-    assert "Plain" in ProbabilisticPCA(otherwise=RandomStart())(vae, images, False)
+    assert "Plain" in ProbabilisticPCA(fallback=RandomStart())(vae, images, False)
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
     Trainer(epochs=1, batch_size=40).fit(vae, small_data(), adam())

@@ -11,8 +11,8 @@ from torch import Tensor
 from pyrovae.objectives import (
     IWAE,
     DReG,
+    ElboTerms,
     PerImageELBO,
-    Run,
     ScaleLatents,
     StickingTheLanding,
     stop_gradients,
@@ -124,10 +124,10 @@ def test_path_gradients_are_unbiased(
 class IWAEByPaths(PerImageELBO):
     """IWAE with its score left out as StickingTheLanding does: biased (Tucker et al., 2019)."""
 
-    def objective(self, runs: list[Run]) -> Tensor:
-        (latent,) = runs[0].latents
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
+        (latent,) = terms[0].latents
         rate = stop_gradients(latent.q).log_prob(latent.z) - latent.log_p
-        return -(-rate - runs[0].distortion).logsumexp(0).sum()
+        return -(-rate - terms[0].distortion).logsumexp(0).sum()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -9,7 +10,6 @@ from pyrovae.objectives import (
     Beta,
     Constant,
     Cosine,
-    CosineWarmup,
     Cyclical,
     ExponentialDecay,
     Progress,
@@ -19,7 +19,7 @@ from pyrovae.objectives import (
 from tests.support.tables import SCHEDULES
 
 every_schedule = pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES.keys())
-every_rise = pytest.mark.parametrize("kind", [Warmup, CosineWarmup])
+every_rise = pytest.mark.parametrize("kind", [Warmup, partial(Warmup, smooth=True)])
 MakeSchedule = Callable[[], Schedule]
 
 
@@ -65,15 +65,15 @@ def test_schedules_that_only_fall(name: str) -> None:
         (Warmup(0.2, Cosine(0.0)), 60, 0.5),
         (Warmup(0.2, Cosine(0.0)), 100, 0.0),
         (Warmup(0.2, ExponentialDecay(0.5)), 30, 0.5),
-        (CosineWarmup(0.2), 0, (1 - math.cos(math.pi / 20)) / 2),
-        (CosineWarmup(0.2), 4, (1 - math.sqrt(0.5)) / 2),
-        (CosineWarmup(0.2), 9, 0.5),
-        (CosineWarmup(0.2), 14, (1 + math.sqrt(0.5)) / 2),
-        (CosineWarmup(0.2), 19, 1.0),
-        (CosineWarmup(0.2), 100, 1.0),
-        (CosineWarmup(0.001), 0, 1.0),
-        (CosineWarmup(0.2, Cosine(0.0)), 60, 0.5),
-        (CosineWarmup(0.2, ExponentialDecay(0.5)), 30, 0.5),
+        (Warmup(0.2, smooth=True), 0, (1 - math.cos(math.pi / 20)) / 2),
+        (Warmup(0.2, smooth=True), 4, (1 - math.sqrt(0.5)) / 2),
+        (Warmup(0.2, smooth=True), 9, 0.5),
+        (Warmup(0.2, smooth=True), 14, (1 + math.sqrt(0.5)) / 2),
+        (Warmup(0.2, smooth=True), 19, 1.0),
+        (Warmup(0.2, smooth=True), 100, 1.0),
+        (Warmup(0.001, smooth=True), 0, 1.0),
+        (Warmup(0.2, Cosine(0.0), smooth=True), 60, 0.5),
+        (Warmup(0.2, ExponentialDecay(0.5), smooth=True), 30, 0.5),
         (Cyclical(), 0, 0.08),
         (Cyclical(), 11, 0.96),
         (Cyclical(), 12, 1.0),
@@ -137,9 +137,6 @@ def test_the_shortest_runs(make: MakeSchedule, total: int) -> None:
         (Warmup, 0.0),
         (Warmup, 1.0),
         (Warmup, math.nan),
-        (CosineWarmup, 0.0),
-        (CosineWarmup, 1.0),
-        (CosineWarmup, math.nan),
         (Cyclical, 0),
         (Cyclical, -3),
         (lambda rise: Cyclical(4, rise), 0.0),
@@ -159,12 +156,10 @@ def test_beta_is_its_value_times_its_schedule() -> None:
     assert Beta()(at(7)) == 1.0
     assert Beta(4.0)(at(7)) == 4.0
     assert Beta(4.0, Warmup(0.2))(at(9)) == pytest.approx(2.0)
-    assert Beta(4.0, CosineWarmup(0.2))(at(9)) == pytest.approx(2.0)
+    assert Beta(4.0, Warmup(0.2, smooth=True))(at(9)) == pytest.approx(2.0)
     assert Beta(4.0, Cyclical(2, 0.2))(at(54)) == pytest.approx(2.0)
     assert Beta(0.0, Warmup(0.2))(at(9)) == 0.0
 
 
-def test_cosine_warmup_is_a_smooth_warmup_by_its_old_name() -> None:
-    old, smooth = CosineWarmup(0.3, Cosine(0.1)), Warmup(0.3, Cosine(0.1), smooth=True)
-    assert [old(at(step)) for step in range(101)] == [smooth(at(step)) for step in range(101)]
-    assert smooth(at(6)) < Warmup(0.3)(at(6))
+def test_a_smooth_warmup_rises_slower_at_first() -> None:
+    assert Warmup(0.3, smooth=True)(at(6)) < Warmup(0.3)(at(6))

@@ -105,7 +105,7 @@ def test_the_labels_that_are_used_are_balanced_and_follow_their_seed(
     found = []
     for seed in (0, 0, 1):
         vae = make(num_labels=7, label_seed=seed, labelled_share=0.5)
-        seen, rows = vae.lessons(split)
+        seen, rows = vae.training_rows(split)
         assert rows is not None
         labels = seen.attributes[:, 0]
         assert np.bincount(labels[labels >= 0].astype(int)).tolist() == [3, 2, 2]

@@ -28,7 +28,7 @@ from pyrovae import (
     Trainer,
 )
 from pyrovae.inspection.sections.calibration import section as calibration
-from pyrovae.inspection.spread_sweep import temperature
+from pyrovae.inspection.spread_sweep import sweep_spread
 from pyrovae.networks import ResidualBlock
 from pyrovae.posterior.elbo import evaluate, terms
 from pyrovae.programs.pair import run_both
@@ -129,7 +129,7 @@ def test_the_factor_of_the_spread_undoes_an_inflation(inflation: float) -> None:
     tables = []
     for own in (1.0, inflation):
         set_exact(vae, weight, bias, prior, own)
-        table, found = temperature(vae, images, Engine("cpu", "fp32"), num_draws=20)
+        table, found = sweep_spread(vae, images, Engine("cpu", "fp32"), num_draws=20)
         tables.append(table)
         assert found.factor == pytest.approx(1 / own, rel=0.02)
     assert tables[1]["elbo"][1 / inflation] == pytest.approx(tables[0]["elbo"][1.0], rel=1e-9)

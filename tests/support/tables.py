@@ -51,7 +51,6 @@ from pyrovae.networks import (
 from pyrovae.objectives import (
     Corruption,
     Cosine,
-    CosineWarmup,
     Cyclical,
     ExponentialDecay,
     GaussianNoise,
@@ -233,8 +232,8 @@ SCHEDULES: dict[str, Callable[[], Schedule]] = {
     "ExponentialDecay": lambda: ExponentialDecay(0.5),
     "Warmup": lambda: Warmup(0.25),
     "Warmup-Cosine": lambda: Warmup(0.25, Cosine(0.1)),
-    "CosineWarmup": lambda: CosineWarmup(0.25),
-    "CosineWarmup-Cosine": lambda: CosineWarmup(0.25, Cosine(0.1)),
+    "Warmup-smooth": lambda: Warmup(0.25, smooth=True),
+    "Warmup-smooth-Cosine": lambda: Warmup(0.25, Cosine(0.1), smooth=True),
     "Cyclical": lambda: Cyclical(4, 0.5),
 }
 

@@ -19,7 +19,7 @@ from torch.nn.utils import spectral_norm
 from pyrovae import VAE, Engine, Recipe, Trainer
 from pyrovae.objectives import Objective
 from pyrovae.training import compiling
-from pyrovae.training.recording import NotRecordable, Recorded
+from pyrovae.training.recording import NotRecordable, Replayed
 from tests.support.recorders import TracingRecorder
 from tests.support.small import adam, same_weights, small_data, small_vae
 
@@ -255,8 +255,8 @@ def test_work_that_changes_state_is_not_recorded(step: int) -> None:
         own.n, own.once = own.n + step, 1
         return torch.ones(()) * 2
 
-    recorded = Recorded(work, TracingRecorder(), {"guide": own})
-    for _ in range(Recorded.WARM_UP):
+    recorded = Replayed(work, TracingRecorder(), {"guide": own})
+    for _ in range(Replayed.WARM_UP):
         recorded()
     if not step:
         recorded()

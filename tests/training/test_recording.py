@@ -9,7 +9,7 @@ from unittest.mock import MagicMock
 import pytest
 import torch
 
-from pyrovae.training.recording import CudaRecorder, Recorded
+from pyrovae.training.recording import CudaRecorder, Replayed
 from tests.support.recorders import TracingRecorder
 
 
@@ -61,6 +61,6 @@ def test_a_gpu_records_on_a_stream_of_its_own(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_result_is_a_copy() -> None:
     count = torch.zeros(4)
-    recorded = Recorded(lambda: count.add_(1).clone(), TracingRecorder())
+    recorded = Replayed(lambda: count.add_(1).clone(), TracingRecorder())
     found = [recorded() for _ in range(6)]
     assert [row[0].item() for row in found] == [1, 2, 3, 4, 5, 6]

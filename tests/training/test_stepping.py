@@ -21,7 +21,7 @@ from pyrovae.data import Batches, Colour, Crop, Rotate, Shift
 from pyrovae.data.feed import DeviceFeed, Feed, HostFeed
 from pyrovae.objectives import Objective, Progress
 from pyrovae.training import compiling
-from pyrovae.training.recording import Recorded, Recorder
+from pyrovae.training.recording import Recorder, Replayed
 from pyrovae.training.stepping import Stepper
 from tests.support.matrix import LIKELIHOODS, OBJECTIVES, POSTERIORS, PRIORS, in_turn, make
 from tests.support.pretended import DEVICE, pretending
@@ -345,7 +345,7 @@ def test_every_part_gives_the_recorder_work_of_the_device_alone(
         stepper = Stepper(svi, optimizer, feed, vae.inputs, RefusingRecorder(), said.append)
         stepper.record()
         feed.begin(0)
-        for i in range(Recorded.WARM_UP + 2):  # The first step makes the optimiser's state.
+        for i in range(Replayed.WARM_UP + 2):  # The first step makes the optimiser's state.
             svi.objective.begin_step(Progress(i, 10, 5, 10))
             assert stepper(0.5 + i)[0] == 1
     (line,) = said

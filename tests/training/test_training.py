@@ -117,7 +117,7 @@ def test_the_number_of_images_changes_where_pca_starts() -> None:
 def test_too_few_images_for_probabilistic_pca_start_as_told() -> None:
     vae, images = small_vae(shortcut=True), small_data().split("train").images[:LATENT_DIM]
     before = {name: value.clone() for name, value in vae.state_dict().items()}
-    line = ProbabilisticPCA(otherwise=RandomStart())(vae, images, False)
+    line = ProbabilisticPCA(fallback=RandomStart())(vae, images, False)
     assert line.startswith("starts from random weights: ProbabilisticPCA of 4 latent dimensions")
     assert line.endswith("got 4 and 768")
     assert all(torch.equal(value, before[name]) for name, value in vae.state_dict().items())
@@ -176,11 +176,11 @@ def test_fit_ends_in_evaluation_mode_also_when_stopped(monkeypatch: pytest.Monke
 
 def test_an_elbo_that_is_no_number_is_never_the_best() -> None:
     state = TrainingState(epoch=1)
-    assert not state.rank(math.nan) and not state.rank(-math.inf)
+    assert not state.record_best(math.nan) and not state.record_best(-math.inf)
     state.epoch = 2
-    assert state.rank(-5.0)
+    assert state.record_best(-5.0)
     state.epoch = 3
-    assert state.rank(-4.0)
+    assert state.record_best(-4.0)
     assert [epoch for _, epoch in state.best] == [3, 2]
 
 

@@ -66,7 +66,7 @@ def begun(root: Path, **recipe: Any) -> VAE:
     usual = {
         "optimizer": partial(torch.optim.AdamW, lr=3e-3, weight_decay=0.0, fused=True),
         "schedule": Warmup(0.1, Cosine()),
-        "start": ProbabilisticPCA(otherwise=RandomStart()),
+        "start": ProbabilisticPCA(fallback=RandomStart()),
     }
     trainer = Trainer(epochs=1, batch_size=16, clip_norm=1000)
     trainer.fit(vae, data, Recipe(**usual | recipe), Engine("cpu", "fp32"), run=root)

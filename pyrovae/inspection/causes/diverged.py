@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pyrovae.inspection.judge import FOLLOWING, OF_THE_LOSS, Advice, Evidence, Finding
 from pyrovae.inspection.judge.limits import FAR_TOO_HIGH_LR, FELL, HIGH_LR, SKIPPED
 from pyrovae.inspection.judge.remedies import is_adam
@@ -13,38 +15,43 @@ EXPLAINS = FOLLOWING | OF_THE_LOSS | {"collapsed", "overfitting", "undertrained"
 
 def look(evidence: Evidence) -> Finding | None:
     """The training ELBO fell for good, steps were skipped, or a high rate keeps the ELBO low."""
-    parts, cost = [], evidence.fault
+    found = list(_signs(evidence))
+    if not found:
+        return None
+    costs, parts = zip(*found, strict=True)
+    rate = evidence.options.get("optimizer.lr", 0.0)
+    changes = {"optimizer.lr": min(rate / 10, 1e-3)} if rate else {}
+    advice = Advice("Lower the learning rate", changes, "The training ELBO no longer falls")
+    how = (max(costs), " ".join(parts), (advice,), EXPLAINS)
+    return Finding("diverged", "Training diverged", *how)
+
+
+def _signs(evidence: Evidence) -> Iterator[tuple[float, str]]:
+    """Signs of divergence: what each costs at least, in nats, and a sentence."""
     # With another weight on the rate, the ELBO is not what training raises.
     plain = evidence.options.get("beta.value", 1.0) == 1
     if plain and evidence.train_fall > max(evidence.fault, FELL * evidence.gain):
-        cost = max(cost, evidence.train_fall)
-        parts.append(
+        yield (
+            evidence.train_fall,
             f"The training ELBO of the last epoch is {evidence.train_fall:,.0f} nats below that "
-            "of the best epoch."
+            "of the best epoch.",
         )
     if evidence.skipped > SKIPPED:
-        parts.append(f"{evidence.skipped:.0%} of the steps had gradients that are not finite.")
+        share = f"{evidence.skipped:.0%}"
+        yield evidence.fault, f"{share} of the steps had gradients that are not finite."
     rate, lost = evidence.options.get("optimizer.lr", 0.0), evidence.no_latent - evidence.elbo
     with_rate = f"With a learning rate of {rate:.2g} the ELBO is "
     # The rates of other optimisers, such as SGD, have other sizes.
     stuck = evidence.rise <= evidence.least or evidence.rise >= evidence.scale
     high = rate > HIGH_LR and (is_adam(evidence.options) or stuck)
     if high and lost > evidence.fault:
-        cost = max(cost, lost, *([evidence.missing] if evidence.missing > 0 else []))
+        cost = max(lost, *([evidence.missing] if evidence.missing > 0 else []))
         # NaN, if it is unknown, is not the larger one.
         below, model = max((lost, "without structure"), (evidence.below, evidence.simpler))
-        parts.append(f"{with_rate}{below:,.0f} nats below log p(x) of a simpler model, {model}.")
+        yield cost, f"{with_rate}{below:,.0f} nats below log p(x) of a simpler model, {model}."
     elif plain and _too_fast(evidence) and evidence.missing > evidence.fault:
-        cost = max(cost, evidence.missing)
-        parts.append(
-            f"{with_rate}{evidence.missing:,.0f} nats below log p(x) of a simpler model, "
-            f"{evidence.best_simple}."
-        )
-    if not parts:
-        return None
-    changes = {"optimizer.lr": min(rate / 10, 1e-3)} if rate else {}
-    advice = Advice("Lower the learning rate", changes, "The training ELBO no longer falls")
-    return Finding("diverged", "Training diverged", cost, " ".join(parts), (advice,), EXPLAINS)
+        below, model = evidence.missing, evidence.best_simple
+        yield below, f"{with_rate}{below:,.0f} nats below log p(x) of a simpler model, {model}."
 
 
 def _too_fast(evidence: Evidence) -> bool:

@@ -13,7 +13,7 @@ import torch
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.inspection.collapse import dimension_table, dimensions_for
 from pyrovae.inspection.judge.limits import EMPTY, WEAK
-from pyrovae.inspection.spread_sweep import Temperature
+from pyrovae.inspection.spread_sweep import Spread
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.posterior.view import PosteriorView
@@ -60,12 +60,12 @@ def of_encoding(encoded: Encoding) -> dict[str, Any]:
     }
 
 
-def of_spread(encoded: Encoding, found: Temperature) -> dict[str, float]:
+def of_spread(encoded: Encoding, found: Spread) -> dict[str, float]:
     """Fields of `Evidence` on the guide's spread; none if both slopes are noise.
 
     Args:
         encoded: the posteriors; with a rate near 0 nothing is known of the weight.
-        found: from `temperature`.
+        found: from `sweep_spread`.
     """
     weight, error = found.effective_beta, found.error
     sure = 2 * error < max(weight, 0.5) and weight > -2 * error

@@ -18,10 +18,10 @@ SAMPLES, IMAGES, LEAST = 200, 1000, 50
 
 
 def measure(subject: Subject) -> dict[str, Any]:
-    """The median distance of samples to the nearest training image, over that to others.
+    """The median distance of samples to the nearest training image, relative to held-out ones.
 
-    Both sets have the same number of images, so the ratio is about 1 for a model that
-    generalises.
+    It is divided by the median distance to the nearest held-out image. Both sets have the same
+    number of images, so the ratio is about 1 for a model that generalises.
     """
     count = min(len(subject.split), len(subject.train or ()), IMAGES)
     if subject.train is None or subject.name == "train" or count < LEAST:

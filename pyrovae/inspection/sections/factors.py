@@ -18,6 +18,10 @@ __all__ = ["section"]
 
 PLACE = 110
 
+CAPTIONS = {
+    "factor_scores": "Scores of disentanglement",
+    "mutual_information": "Mutual information per factor and dimension, in nats",
+}
 #: Cells of a column of the table of information.
 BINS = 10
 #: Scores of factors.
@@ -47,15 +51,15 @@ def section(subject: Subject) -> Section:
             "mutual_information": table.reset_index(),
         },
         figures={"information": _map(subject, table, chance)},
-        captions={
-            "factor_scores": "Scores of disentanglement",
-            "mutual_information": "Mutual information per factor and dimension, in nats",
-        },
+        captions=CAPTIONS,
     )
 
 
 def _by_chance(codes: np.ndarray, values: np.ndarray, names: list[str], seed: int) -> float:
-    """The mean mutual information with factors of other images: histograms of few have some."""
+    """The mean mutual information with factors of other images.
+
+    Histograms of few images have a positive value by chance.
+    """
     shuffled = values[np.random.default_rng(seed).permutation(len(codes))]
     return float(mutual_information_table(codes, shuffled, names, BINS).to_numpy().mean())
 

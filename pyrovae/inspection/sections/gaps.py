@@ -13,7 +13,7 @@ from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection.gaps import gaps
 from pyrovae.inspection.plotting import shorten
 from pyrovae.inspection.section import Drawing, Section
-from pyrovae.inspection.spread_sweep import Temperature
+from pyrovae.inspection.spread_sweep import Spread
 from pyrovae.inspection.subject import SWEPT, Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Axes, Figure, pandas
@@ -41,7 +41,7 @@ ROUNDS = 4
 #: What each table shows.
 CAPTIONS = {
     "gaps": "ELBO, log p(x) and gaps per image, in nats",
-    "temperature": "ELBO per factor on the guide's spread, in nats",
+    "spread": "ELBO per factor on the guide's spread, in nats",
 }
 
 
@@ -68,7 +68,7 @@ def section(subject: Subject) -> Section:
         figures=_figures(table, subject),
         symptoms=_symptoms(table),
     )
-    _add_temperature(answer, subject)
+    _add_spread(answer, subject)
     return answer
 
 
@@ -191,7 +191,7 @@ def _missed(table: pandas.DataFrame, subject: Subject) -> str:
     )
 
 
-def _add_temperature(answer: Section, subject: Subject) -> None:
+def _add_spread(answer: Section, subject: Subject) -> None:
     """Adds the ELBO of wider and narrower guides, on more images."""
     some = subject.split.spread(SWEPT)
     try:
@@ -200,17 +200,17 @@ def _add_temperature(answer: Section, subject: Subject) -> None:
         answer.says.append(f"It is unknown whether the guide is too wide: {reason}.")
         return
     answer.says.append(_width(found, subject.wide))
-    answer.tables["temperature"] = table
+    answer.tables["spread"] = table
     inside = None if math.isnan(found.factor_error) else found.factor
-    answer.figures["temperature"] = Drawing(
-        _draw_temperature(table, inside),
+    answer.figures["spread"] = Drawing(
+        _draw_spread(table, inside),
         f"The change of the ELBO, in nats per image, if the guide's standard deviations are "
         f"multiplied by a factor; {subject.where(len(some))}, the same draws for all factors; "
         f"bars: ± 2 standard errors over images.",
     )
 
 
-def _width(found: Temperature, wide: bool) -> str:
+def _width(found: Spread, wide: bool) -> str:
     if not found.error < abs(found.effective_beta) / 2:
         return (
             "The guide's spread does not determine a weight on the rate: its latents hardly "
@@ -278,11 +278,11 @@ def _bars(table: pandas.DataFrame) -> tuple[Figure, Axes]:
     return figure, own
 
 
-def _draw_temperature(table: pandas.DataFrame, best: float | None = None) -> Figure:
+def _draw_spread(table: pandas.DataFrame, best: float | None = None) -> Figure:
     """The change of the ELBO by the factor of the guide's spread, with two standard errors.
 
     Args:
-        table: from `temperature`.
+        table: from `sweep_spread`.
         best: the best factor.
     """
     figure, axes = panel(3.5)

@@ -17,7 +17,7 @@ from pyrovae.inspection.subject import Subject
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import Figure, pandas
 from pyrovae.utils.palette import GUIDE, INK, PRIOR
-from pyrovae.utils.plotting import TITLE, canvas, empty, legend, name_axes
+from pyrovae.utils.plotting import TITLE, canvas, empty, legend, name_axes, whole_ticks
 from pyrovae.utils.text import chance
 
 __all__ = ["section"]
@@ -91,7 +91,7 @@ def section(subject: Subject) -> Section:
 def _tried(
     reasons: list[str], what: str, find: Callable[..., _Found], *args: Any, **kwargs: Any
 ) -> _Found | None:
-    """What a function finds; None, and one more reason, where that is impossible."""
+    """Calls `find`; on `InputError` appends the reason and returns None."""
     try:
         return find(*args, **kwargs)
     except InputError as reason:
@@ -296,6 +296,7 @@ def _draw_marginals(
     axes.axhline(limit, color=INK, lw=1, ls="--")
     axes.set_ylim(0, 1.1 * max(limit, table["distance"].max()))
     name_axes(axes, "latent dimension, in the order of the distance", "KS distance")
+    whole_ticks(axes.xaxis)
     for place, dimension in enumerate(shown):
         panel = figure.add_subplot(grid[1 + place // 3, place % 3])
         encoded = Sample(aggregate[:, dimension], "encodings", GUIDE)

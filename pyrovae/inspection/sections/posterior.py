@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.inspection.maps import prior_quantiles
 from pyrovae.inspection.plotting import heat_map, picture, shorten
 from pyrovae.inspection.posterior import Predictive, correlation_table, correlations, predictive
 from pyrovae.inspection.scales import scale_of
@@ -16,7 +17,7 @@ from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.encoding import Encoding
 from pyrovae.utils.lazy import Figure, pandas
-from pyrovae.utils.palette import DIVERGING, GUIDE, HEAT, PALE, SEQUENTIAL
+from pyrovae.utils.palette import DIVERGING, GUIDE, HEAT, PRIOR, SEQUENTIAL
 from pyrovae.utils.plotting import LABEL, SMALL, TITLE, WIDTH, canvas, panel
 
 __all__ = ["section"]
@@ -26,6 +27,8 @@ PLACE = 30
 #: Dimensions that a figure has room for.
 SHOWN = 24
 DRAWS = 100
+#: Draws of the prior for its quantiles, and their probabilities.
+PRIOR_DRAWS, BAND = 2000, (0.025, 0.975)
 #: The probability that correlations are found between independent dimensions.
 RISK = 0.001
 CAPTIONS = {
@@ -39,12 +42,8 @@ def section(subject: Subject) -> Section:
     """Locations, scales, correlations and KL of the posteriors, and decoded draws."""
     names = list(subject.shown.names)
     found = subject.of(subject.shown).encoded.only(subject.columns)
-    x, inputs = subject.observed(subject.shown)
-    with subject.quietly(1):
-        scale = scale_of(subject.programs.likelihood, subject.split.images, seed=subject.seed)
-        seen = predictive(subject.space, x, inputs, DRAWS, scale=scale)
-        draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
-    matrices = correlations(draws[..., torch.from_numpy(subject.columns).to(draws.device)])
+    seen, draws = _drawn(subject)
+    matrices = correlations(draws)
     pairs = correlation_table(matrices, names, found.names)
     limit = _limit(len(draws), len(matrices) * math.comb(len(found.names), 2))
     dependent = len(pairs) > 0 and pairs["correlation"].abs().max() >= limit
@@ -65,8 +64,21 @@ def section(subject: Subject) -> Section:
     )
 
 
+def _drawn(subject: Subject) -> tuple[Predictive, Tensor]:
+    """Decoded draws of the posteriors of the shown images, and draws `(S, B, columns)`."""
+    x, inputs = subject.observed(subject.shown)
+    with subject.quietly(1):
+        scale = scale_of(subject.programs.likelihood, subject.split.images, seed=subject.seed)
+        seen = predictive(subject.space, x, inputs, DRAWS, scale=scale)
+        draws = subject.space.guide_draws(max(3, subject.budget.draws), x, **inputs)
+    return seen, draws[..., torch.from_numpy(subject.columns).to(draws.device)]
+
+
 def _limit(draws: int, pairs: int) -> float:
-    """The largest of these correlations of independent dimensions is above it with p = 0.001."""
+    """A bound on the largest of `pairs` correlations of independent dimensions.
+
+    It is the value that the largest exceeds with probability 0.001.
+    """
     from scipy.stats import t
 
     found = t.isf(RISK / 2 / max(1, pairs), max(1, draws - 2))
@@ -105,15 +117,22 @@ def _largest(found: Encoding) -> tuple[np.ndarray, list[str]]:
     return top, [found.names[column] for column in top]
 
 
+def _prior_band(subject: Subject, columns: np.ndarray) -> np.ndarray:
+    """The quantiles of the prior between which 95% of its mass is, `(2, columns)`."""
+    drawn, inputs = subject.prior_draws(PRIOR_DRAWS)
+    with subject.quietly(1):
+        found = prior_quantiles(subject.space, torch.tensor(BAND), drawn, **inputs)
+    return found.cpu().numpy()[:, columns]
+
+
 def _intervals(subject: Subject, table: pandas.DataFrame, found: Encoding) -> Drawing:
-    _, dims = _largest(found)
+    top, dims = _largest(found)
     return Drawing(
-        _draw_intervals(table, dims),
-        f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions of the "
-        "largest rate. Left: dots show the location, coloured by the rate in nats; bars show ± 2 "
-        "scales, where they are longer than a dot. The grey band is ± 2, which holds 95% of a "
-        "standard Normal's mass; the prior may be a different one. Right: the scale. Titles: the "
-        "rate over all dimensions.",
+        _draw_intervals(table, dims, _prior_band(subject, subject.columns[top])),
+        f"Posterior per dimension, {subject.shown_where()}, in the {len(dims)} dimensions with "
+        "the largest rate. Left: dots show the location, coloured by the rate in nats; bars show "
+        "± 2 scales, where they are longer than a dot. The band is between the 2.5% and the 97.5% "
+        "quantile of the prior. Right: the scale. Titles: the rate over all dimensions.",
     )
 
 
@@ -131,7 +150,7 @@ def _correlations(
     return Drawing(
         figure,
         f"Correlations of the dimensions of one posterior, that of {name}, which has the "
-        f"largest correlation of {subject.shown_where()}: the {len(dims)} dimensions of the "
+        f"largest correlation of {subject.shown_where()}: the {len(dims)} dimensions with the "
         f"largest rate, from {max(3, subject.budget.draws):,} draws.",
     )
 
@@ -184,9 +203,7 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     for row, (own, name) in enumerate(zip(axes, names, strict=True)):
         for place, image in zip(own, (images[row], found.mean[row]), strict=False):
             picture(place, image)
-        label = {"fontsize": SMALL, "va": "top", "transform": own[0].transAxes}
-        # Out of the layout: a long name would widen the column of the image.
-        own[0].text(0, -0.06, shorten(name, 14), **label).set_in_layout(False)
+        _write_name(own[0], name)
         for place, spread in zip(own[2:], spreads, strict=False):
             picture(place, spread[row], vmin=0, vmax=float(spread.max()), cmap=HEAT)
         for place, draw in zip(own[2 + len(spreads) :], found.decoded[:, row], strict=False):
@@ -195,6 +212,13 @@ def _draw_predictive(images: Tensor, found: Predictive, names: list[str]) -> Fig
     for place, title in zip(axes[0], titles, strict=True):
         place.set_title(title, fontsize=LABEL)
     return figure
+
+
+def _write_name(axes: Any, name: str) -> None:
+    """Writes the name of an image below it."""
+    label = {"fontsize": SMALL, "va": "top", "transform": axes.transAxes}
+    # Out of the layout: a long name would widen the column of the image.
+    axes.text(0, -0.06, shorten(name, 14), **label).set_in_layout(False)
 
 
 def _short(number: float) -> str:
@@ -207,7 +231,7 @@ def _short(number: float) -> str:
     return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
 
 
-def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
+def _draw_intervals(table: pandas.DataFrame, dims: list[str], band: np.ndarray) -> Figure:
     """Location, scale and rate of the posteriors of a few images, in the dimensions given.
 
     The scales have separate panels: they are often smaller than the mark of a location.
@@ -215,15 +239,17 @@ def _draw_intervals(table: pandas.DataFrame, dims: list[str]) -> Figure:
     Args:
         table: from `Encoding.table`.
         dims: names of the dimensions, the largest rates first.
+        band: two quantiles of the prior in these dimensions.
     """
     images = list(dict.fromkeys(table.index.get_level_values("image")))
     figure, axes = canvas(0.6 + 1.3 * len(images), len(images), 2, sharex=True, sharey="col")
     among = table[table.index.get_level_values(1).isin(dims)]
+    style = {"color": PRIOR, "alpha": 0.2, "lw": 0}
     colours = {"vmin": 0.0, "vmax": max(1e-6, float(among["kl"].max())), "cmap": SEQUENTIAL}
-    places = np.arange(len(dims))
+    places, (low, high) = np.arange(len(dims)), band
     for (left, right), image in zip(axes, images, strict=True):
         own = table.loc[image].loc[dims]
-        left.axhspan(-2, 2, color=PALE, lw=0)
+        left.stairs(high, np.append(places, len(dims)) - 0.5, baseline=low, fill=True, **style)
         left.errorbar(places, own["loc"], 2 * own["scale"], fmt="none", ecolor=GUIDE, lw=1.4)
         shown = left.scatter(places, own["loc"], 7, own["kl"], zorder=3, **colours)
         nats = table.loc[image]["kl"].sum()

@@ -93,8 +93,8 @@ class ProbabilisticPCA(Start):
     Args:
         num_images: number of images to fit, spread evenly over the split; they are held in memory
             as floats, twice if training mirrors them.
-        otherwise: the fallback if a part does not support this initialisation, or if there are
-            too few images; null raises an error.
+        fallback: the start to use if a part does not support this one, or if there are too few
+            images; null raises an error.
 
     Raises:
         ValueError: if `num_images` is below 2.
@@ -106,8 +106,8 @@ class ProbabilisticPCA(Start):
 
     only_new = True
 
-    def __init__(self, num_images: int = 5000, otherwise: Start | None = None) -> None:
-        self.num_images, self.otherwise = at_least("num_images", num_images, 2), otherwise
+    def __init__(self, num_images: int = 5000, fallback: Start | None = None) -> None:
+        self.num_images, self.fallback = at_least("num_images", num_images, 2), fallback
 
     @torch.no_grad()
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
@@ -124,10 +124,10 @@ class ProbabilisticPCA(Start):
             device = _fitting_device(vae.parameters())
             model = _fitted(x.flatten(1), parts.posterior.latent_dim, device)
         except InputError as error:
-            if self.otherwise is None:
+            if self.fallback is None:
                 hint = "use RandomStart instead (--start RandomStart)"
                 raise InputError(f"{error}; {hint}") from None
-            return f"{self.otherwise(vae, images, flip)}: {error}"
+            return f"{self.fallback(vae, images, flip)}: {error}"
         parts.become(model, x.shape[1:])
         return f"starts from probabilistic PCA of {len(some):,} images"
 

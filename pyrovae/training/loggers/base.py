@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -12,7 +11,6 @@ import numpy as np
 
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.arguments import Recorded
-from pyrovae.utils.errors import InputError
 from pyrovae.utils.grids import to_pillow
 from pyrovae.utils.plain import flat
 
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
     from pyrovae.training.callbacks.base import Epoch
 
-__all__ = ["Config", "Images", "Logger", "Numbers", "ProjectLogger", "imported"]
+__all__ = ["Config", "Images", "Logger", "Numbers", "ProjectLogger"]
 
 
 #: Options that say nothing about what is trained.
@@ -159,15 +157,6 @@ class ProjectLogger(Logger):
 
     def __init__(self, project: str = "pyrovae", name: str | None = None) -> None:
         self.project, self.name = project, name
-
-
-def imported(package: str) -> Any:
-    """Imports the package of a tracker; raises `InputError` if it is not installed."""
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        reason = f"{package} is not installed; pip install 'pyrovae[{package}]'"
-        raise InputError(reason) from error
 
 
 def _plain(value: Any) -> bool | int | float | str:

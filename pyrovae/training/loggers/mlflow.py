@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrovae.training.loggers.base import Config, Images, Logger, Numbers, imported
+from pyrovae.training.loggers.base import Config, Images, Logger, Numbers
+from pyrovae.utils.optional import optional_package
 
 __all__ = ["MLflowLogger"]
 
@@ -26,7 +27,7 @@ class MLflowLogger(Logger):
 
     def start(self, config: Config) -> None:
         """Begins a run."""
-        self._mlflow = imported("mlflow")
+        self._mlflow = optional_package("mlflow")
         self._mlflow.set_experiment(self.experiment)
         self._mlflow.start_run(run_name=self.name or config.name)
         self._mlflow.log_params(config)

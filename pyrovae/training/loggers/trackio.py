@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrovae.training.loggers.base import Config, Images, Numbers, ProjectLogger, imported
+from pyrovae.training.loggers.base import Config, Images, Numbers, ProjectLogger
+from pyrovae.utils.optional import optional_package
 
 __all__ = ["TrackioLogger"]
 
@@ -17,7 +18,7 @@ class TrackioLogger(ProjectLogger):
 
     def start(self, config: Config) -> None:
         """Begins or continues a run."""
-        self._trackio = imported("trackio")
+        self._trackio = optional_package("trackio")
         name = self.name or config.name
         resume = "allow" if config.step else "never"
         self._trackio.init(project=self.project, name=name, config=dict(config), resume=resume)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyrovae.training.loggers.base import Config, Images, Numbers, ProjectLogger, imported
+from pyrovae.training.loggers.base import Config, Images, Numbers, ProjectLogger
+from pyrovae.utils.optional import optional_package
 
 __all__ = ["WandbLogger"]
 
@@ -17,7 +18,7 @@ class WandbLogger(ProjectLogger):
 
     def start(self, config: Config) -> None:
         """Begins or continues a run."""
-        self._wandb = imported("wandb")
+        self._wandb = optional_package("wandb")
         self._run = self._wandb.init(
             project=self.project,
             name=self.name or config.name,

@@ -1,4 +1,4 @@
-"""What does not go together is said part by part, before anything is written."""
+"""Parts that do not fit together are refused, each by name."""
 
 from __future__ import annotations
 
