@@ -12,7 +12,7 @@ from pyrovae.inspection.plotting import Sample, densities, image_rows
 from pyrovae.inspection.section import Drawing
 from pyrovae.inspection.subject import Subject
 from pyrovae.utils.lazy import pandas
-from pyrovae.utils.palette import DATA, INK, PRIOR, SHOWN
+from pyrovae.utils.palette import AGAINST, DATA, INK, SHOWN
 from pyrovae.utils.plotting import LABEL, legend, name_axes, panel, panels
 
 __all__ = ["draw_anomalies", "draw_log_evidence", "draw_pictures"]
@@ -31,7 +31,7 @@ def draw_anomalies(subject: Subject, rare: Outliers, aurocs: pandas.DataFrame) -
     for own, (name, row) in zip(places, aurocs.iterrows(), strict=True):
         both = [each[name].dropna().to_numpy() for each in (rare.own, rare.against)]
         first = Sample(both[0], subject.name, DATA)
-        densities(own, first, Sample(both[1], subject.against_name, PRIOR), bins=24)
+        densities(own, first, Sample(both[1], subject.against_name, AGAINST), bins=24)
         words, _, unit = SCORES[str(name)]
         name_axes(own, f"{words} ({unit})", "density")
         found = Estimate(row.auroc, row.error)
