@@ -45,6 +45,8 @@ RESULTS = {
     "earlier evaluation": "evaluation_*.json",
     "earlier evaluation per image": "evaluation_images_*.csv",
     "comparison": "comparison.csv",
+    "comparison over seeds": "comparison_seeds.csv",
+    "pictures of the comparison": "comparison*.png",
     "posterior report": "posterior*/report*.html",
     "posterior comparison": "posterior*/compare*.html",
     "metrics": "metrics.csv",
