@@ -351,9 +351,13 @@ class ConditionalVAE(ModelGuidePair):
         inputs = self.inputs(self.given(attributes))
         return self.model.x_dist(z, self.model.features(inputs["attributes"]))
 
+    def classes_of(self, name: str) -> int:
+        """The number of classes of an attribute that is a label; 0 for a number."""
+        return self.model.features.num_classes[self.attributes.index(name)]
+
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if a label is not one of its classes."""
-        classes = self.model.features.num_classes[self.attributes.index(name)]
+        classes = self.classes_of(name)
         if classes and value not in range(classes):
             raise InputError(f"{name} {value:g}: allowed are the classes 0 to {classes - 1}")
 
@@ -365,7 +369,7 @@ class ConditionalVAE(ModelGuidePair):
         features, place = self.model.features, self.attributes.index(name)
         loc, scale = float(features.loc[place]), float(features.scale[place])
         distance = abs(value - loc) / scale
-        if features.num_classes[place] or 0 <= value <= 1 or distance <= FAR:
+        if self.classes_of(name) or 0 <= value <= 1 or distance <= FAR:
             return ""
         return (
             f"{name}={value:g} is {distance:,.1f} standard deviations from the mean of the "

@@ -247,6 +247,10 @@ class ModelGuidePair(Recorded, nn.Module):
                     self.check_given(name, value)
         return values
 
+    def classes_of(self, name: str) -> int:
+        """The number of classes of an attribute that is a label 0, 1, ...; 0 for a number."""
+        return 0
+
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if an attribute cannot have a value; takes any by default."""
 

@@ -104,7 +104,7 @@ class StandIn:
             "sites": sites,
             "dims": [f"{s}[{i}]" for s, size in self.sites.items() for i in range(size)],
             "given": [
-                {"name": name, "kind": "two", "low": 0, "high": 1, "mean": 0.5}
+                {"name": name, "kind": "two", "low": 0, "high": 1, "usual": 0.0}
                 for name in self.given
             ],
             "colours": [*colours, {"name": "large", "unit": ""}, {"name": "kind", "unit": ""}],
@@ -169,6 +169,7 @@ class StandIn:
             "place": {"PCA": loc[:2].tolist(), "t-SNE": (-loc[:2]).tolist()},
             "attributes": {"large": float(loc[2] > 0), "kind": None},
             "given": {own: 1.0 for own in self.given},
+            "unknown": [],
         }
 
     def upload(self, asked: Answer) -> Answer:

@@ -8,6 +8,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pyrovae import Engine, ModelGuidePair
@@ -52,6 +53,15 @@ def ask(own: Explorer, question: str, **given: Any) -> dict[str, Any]:
     found = json.loads(json.dumps(ANSWERS[question](own, given), allow_nan=False))
     assert isinstance(found, dict)
     return found
+
+
+def up_to_rounding(value: Any, rel: float = 1e-5) -> Any:
+    """A nested answer whose numbers compare up to rounding, which depends on memory layouts."""
+    if isinstance(value, dict):
+        return {name: up_to_rounding(inner, rel) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [up_to_rounding(inner, rel) for inner in value]
+    return pytest.approx(value, rel=rel, abs=rel / 10) if isinstance(value, float) else value
 
 
 def all_answers(own: Explorer) -> dict[str, dict[str, Any]]:

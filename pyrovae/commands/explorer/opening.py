@@ -209,14 +209,24 @@ class Explorer:
 
     @cached_property
     def usual(self) -> dict[str, float]:
-        """The mean of each attribute that the programs take."""
-        split = self.subject.split
-        columns = split.places(self.subject.programs.attributes)
-        means = np.nanmean(split.attributes[:, columns].astype(float), 0)
-        return dict(zip(self.subject.programs.attributes, means.tolist(), strict=True))
+        """The value of each attribute that the programs take, for images where it is unknown.
+
+        It is the mean of a number. Of classes, and of two values, it is the most frequent one:
+        the programs were trained with no value in between.
+        """
+        split, programs = self.subject.split, self.subject.programs
+        found = {}
+        for name, place in zip(
+            programs.attributes, split.places(programs.attributes), strict=True
+        ):
+            column = split.attributes[:, place].astype(float)
+            values, counts = np.unique(column[np.isfinite(column)], return_counts=True)
+            few = programs.classes_of(name) or len(values) == 2
+            found[name] = float(values[counts.argmax()] if few else np.nanmean(column))
+        return found
 
     def inputs(self, given: dict[str, float], count: int) -> dict[str, Tensor]:
-        """The further inputs of the programs for `count` latents; means for what is not given."""
+        """The further inputs of the programs for `count` latents; usual where none is given."""
         values = [given.get(name, usual) for name, usual in self.usual.items()]
         table = torch.tensor([values], dtype=torch.float32).expand(count, -1)
         return self.subject.programs.inputs(table.to(self.subject.engine.device))

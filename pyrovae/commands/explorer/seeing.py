@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import isfinite
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -31,8 +33,9 @@ class Seen:
         name: such as `test:12` or `upload:3`.
         file: its name in the data set.
         split: the image, as a split of one.
-        known: the same, with a mean for each unknown attribute that the programs take.
+        known: the same, with a value for each unknown attribute that the programs take.
         given: the attributes that the programs take, by name.
+        unknown: the names of those that are not known of the image.
         x: the observation, `(1, C, H, W)`.
         inputs: further inputs of the programs for it.
         encoded: its posterior.
@@ -44,6 +47,7 @@ class Seen:
     split: Split
     known: Split
     given: dict[str, float]
+    unknown: list[str]
     x: Tensor
     inputs: dict[str, Tensor]
     encoded: Encoding
@@ -72,7 +76,7 @@ class Images:
         self._rows = {name: row for row, name in enumerate(names)}
         self._uploads: dict[str, Split] = {}
         self._uploaded = 0
-        self._seen: dict[str, Seen] = {}
+        self._seen: dict[tuple[str, tuple[float, ...]], Seen] = {}
 
     def add(self, image: bytes) -> Seen:
         """Reads an uploaded image and encodes it; the oldest of more than 20 is forgotten.
@@ -86,7 +90,11 @@ class Images:
         names = self.subject.split.attribute_names
         unknown = np.full((1, len(names)), np.nan, np.float32)
         self._uploads[name] = replace(
-            self.subject.split, images=pixels[None], names=[name], attributes=unknown
+            self.subject.split,
+            images=pixels[None],
+            names=[name],
+            attributes=unknown,
+            groups=None,
         )
         try:
             seen = self.seen(name)
@@ -96,21 +104,31 @@ class Images:
         while len(self._uploads) > UPLOADS:
             oldest = next(iter(self._uploads))
             self._uploads.pop(oldest)
-            self._seen.pop(oldest, None)
+            self._seen = {key: own for key, own in self._seen.items() if own.name != oldest}
         return seen
 
-    def seen(self, name: str) -> Seen:
+    def seen(self, name: str, given: Mapping[str, float] = MappingProxyType({})) -> Seen:
         """An image such as `test:12` or `upload:3`, with its posterior.
+
+        Args:
+            name: the name.
+            given: values of attributes that the programs take, by name, for those that are not
+                known of the image.
 
         Raises:
             InputError: if there is no such image.
         """
-        if name not in self._seen:
-            split = self._split_of(name)
-            self._seen[name] = self._encoded(name, split, self._rows.get(name))
+        split = self._split_of(name)
+        own = split.attributes[0, split.places(list(self.usual))].tolist()
+        known = {key: value for key, value in zip(self.usual, own, strict=True) if isfinite(value)}
+        whole = {**self.usual, **given, **known}
+        key = name, tuple(whole.values())
+        if key not in self._seen:
+            unknown = [key for key in self.usual if key not in known]
+            self._seen[key] = self._encoded(name, split, whole, unknown)
             while len(self._seen) > KEPT:
                 self._seen.pop(next(iter(self._seen)))
-        return self._seen[name]
+        return self._seen[key]
 
     def _split_of(self, name: str) -> Split:
         """One image as a split."""
@@ -130,25 +148,19 @@ class Images:
         assert own is not None
         return own
 
-    def _encoded(self, name: str, split: Split, row: int | None) -> Seen:
-        subject, given = self.subject, self._given(split)
-        columns = split.places(list(given))
+    def _encoded(
+        self, name: str, split: Split, given: dict[str, float], unknown: list[str]
+    ) -> Seen:
+        subject, row = self.subject, self._rows.get(name)
         known = split.attributes.copy()
-        known[0, columns] = list(given.values())
+        known[0, split.places(list(given))] = list(given.values())
         filled = replace(split, attributes=known)
         whole, rows = (filled, None) if row is None else (subject.split, np.array([row]))
         own = (subject.programs, whole, subject.engine, lambda x, **inputs: (x, inputs))
         x, inputs = next(iter(each_batch(*own, seed=subject.seed, rows=rows)))
         encoded = subject.of(filled).encoded if row is None else one_row(subject.encoded, row)
-        return Seen(name, str(split.names[0]), split, filled, given, x, inputs, encoded, row)
-
-    def _given(self, split: Split) -> dict[str, float]:
-        """The attributes that the programs take, of one image; means where they are unknown."""
-        names, found = list(split.attribute_names), {}
-        for name, usual in self.usual.items():
-            value = float(split.attributes[0, names.index(name)])
-            found[name] = value if np.isfinite(value) else usual
-        return found
+        about = name, str(split.names[0]), split, filled, given, unknown
+        return Seen(*about, x, inputs, encoded, row)
 
 
 def one_row(encoded: Encoding, row: int) -> Encoding:

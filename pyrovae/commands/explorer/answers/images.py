@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pyrovae.commands.explorer.answers.plain import covered, floats, number, pictures
+from pyrovae.commands.explorer.answers.plain import covered, floats, number, pictures, stated
 from pyrovae.commands.explorer.checking import text, whole
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.pictures import data_url
@@ -33,9 +33,14 @@ LEVEL = 0.02
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
+def _seen(explorer: Explorer, given: dict[str, Any]) -> Seen:
+    """The image of a question, whose `given` states attributes that are not known of it."""
+    return explorer.images.seen(text(given, "name"), stated(explorer, given))
+
+
 def image(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """An image, its reconstruction from the posterior mean, and its posterior."""
-    return _image(explorer, explorer.images.seen(text(given, "name")))
+    return _image(explorer, _seen(explorer, given))
 
 
 def upload(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
@@ -61,6 +66,7 @@ def _image(explorer: Explorer, seen: Seen) -> dict[str, Any]:
         "place": explorer.places(seen),
         "attributes": _attributes(seen),
         "given": seen.given,
+        "unknown": seen.unknown,
     }
 
 
@@ -75,7 +81,7 @@ def _attributes(seen: Seen) -> dict[str, Any]:
 
 def draws(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """Decoded draws of the posterior of an image, and their standard deviation per pixel."""
-    seen = explorer.images.seen(text(given, "name"))
+    seen = _seen(explorer, given)
     count = whole(given, "count", 1, DRAWS, 12)
     seed = whole(given, "seed", 0, 2**63 - 1, 0)
     with replace(explorer.subject, seed=seed).quietly(8):
@@ -96,7 +102,7 @@ def draws(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 def scores(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The ELBO and log p(x) of an image, and its rank among reference images."""
-    seen = explorer.images.seen(text(given, "name"))
+    seen = _seen(explorer, given)
     rate, distortion = (float(own[0]) for own in (seen.encoded.rate, seen.encoded.distortion))
     elbo, pixels = -(rate + distortion), seen.split.images[0].size
     bits = explorer.subject.programs.likelihood.bits_per_dim(elbo, pixels)
@@ -166,7 +172,7 @@ def _caveats(usual: Evidences, known: int, k_hat: float) -> Iterator[str]:
 
 def sliders(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The active units by falling rate, with the posterior of an image on each."""
-    seen, encoded = explorer.images.seen(text(given, "name")), explorer.subject.encoded
+    seen, encoded = _seen(explorer, given), explorer.subject.encoded
     space, active = explorer.subject.space, encoded.active
     order = np.argsort(-encoded.kl.mean(0), kind="stable")
     rows = [_slider(explorer, seen, int(dim)) for dim in order if active[dim]]
@@ -204,7 +210,7 @@ def _slider(explorer: Explorer, seen: Seen, dim: int) -> dict[str, Any]:
 
 def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The directions that change the decoded image most around an image."""
-    seen = explorer.images.seen(text(given, "name"))
+    seen = _seen(explorer, given)
     found = principal_directions(explorer.subject, seen.z, seen.x, seen.inputs)
     rows = [
         {

@@ -13,9 +13,10 @@ from pyrovae.commands.explorer.answers.plain import (
     floats,
     pictures,
     predicted,
+    stated,
     thumbnails,
 )
-from pyrovae.commands.explorer.checking import chosen, named, numbers, points, text, whole
+from pyrovae.commands.explorer.checking import chosen, numbers, points, text, whole
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.inspection.exploring import Predictions
 from pyrovae.inspection.holes import posterior_distances
@@ -33,10 +34,6 @@ KINDS: dict[str, Callable[..., Tensor]] = {"straight": linear_path, "sphere": sp
 USUAL = (0.05, 0.5, 0.95)
 
 
-def _given(explorer: Explorer, given: dict[str, Any]) -> dict[str, float]:
-    return named(given, "given", explorer.subject.programs.attributes)
-
-
 def _start(explorer: Explorer, given: dict[str, Any]) -> int | None:
     """The index of the encoded image that a question starts from."""
     return None if given.get("name") is None else explorer.images.seen(text(given, "name")).row
@@ -46,7 +43,7 @@ def ground(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """Points of the latent space that belong to places on a map, decoded."""
     own = explorer.ground(chosen(given, "method", explorer.methods))
     z = own.lift(points(given, "places", 2, POINTS))
-    moved, shown = explorer.decode(z, _given(explorer, given))
+    moved, shown = explorer.decode(z, stated(explorer, given))
     images, cover = pictures(explorer, shown), covered(explorer, moved)
     return {"z": floats(moved), "images": images, "cover": cover}
 
@@ -58,7 +55,7 @@ def decode(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     `name`, which the points start from.
     """
     z = points(given, "z", explorer.size, POINTS)
-    moved, shown = explorer.decode(z, _given(explorer, given))
+    moved, shown = explorer.decode(z, stated(explorer, given))
     return {
         "images": pictures(explorer, shown),
         "cover": covered(explorer, moved, [_start(explorer, given), *map(explorer.row_at, z)]),
@@ -74,7 +71,7 @@ def path(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     ends = [numbers(given, name, explorer.size) for name in ("first", "second")]
     steps = whole(given, "steps", 2, STEPS, 9)
     line = KINDS[chosen(given, "kind", KINDS)](*map(explorer.tensor, ends), steps)
-    inputs = _given(explorer, given)
+    inputs = stated(explorer, given)
     moved, shown = explorer.decode(line.cpu().double().numpy(), inputs)
     encoded = explorer.subject.encoded
     usual = np.quantile(encoded.log_p, USUAL) if np.isfinite(encoded.log_p).all() else None

@@ -49,19 +49,18 @@ def run(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _given(explorer: Explorer, name: str) -> dict[str, Any]:
-    """An attribute that the programs take."""
-    split = explorer.subject.split
+    """An attribute that the programs take: a class, one of two values, or a number."""
+    split, usual = explorer.subject.split, explorer.usual[name]
+    words = list(split.value_names.get(name, ()))
+    if count := len(words) or explorer.subject.programs.classes_of(name):
+        classes = words or [str(number) for number in range(count)]
+        return {"name": name, "kind": "classes", "classes": classes, "usual": usual}
     column = split.attributes[:, split.places([name])[0]].astype(float)
     column = column[np.isfinite(column)]
     two = is_two_valued(column)
     low, high = (column.min(), column.max()) if two else np.quantile(column, (0.05, 0.95))
-    return {
-        "name": name,
-        "kind": "two" if two else "number",
-        "low": float(low),
-        "high": float(high),
-        "mean": explorer.usual[name],
-    }
+    kind = "two" if two else "number"
+    return {"name": name, "kind": kind, "low": float(low), "high": float(high), "usual": usual}
 
 
 def map_of(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:

@@ -10,11 +10,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.commands.explorer.checking import named
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.pictures import data_url, sprite
 from pyrovae.utils.grids import showing
 
-__all__ = ["covered", "floats", "number", "pictures", "predicted", "thumbnails"]
+__all__ = ["covered", "floats", "number", "pictures", "predicted", "stated", "thumbnails"]
+
+
+def stated(explorer: Explorer, given: dict[str, Any]) -> dict[str, float]:
+    """The attributes that a question gives to the programs, by name.
+
+    Raises:
+        InputError: if the programs take no such attribute, or cannot take its value.
+    """
+    programs = explorer.subject.programs
+    found = named(given, "given", programs.attributes)
+    for name, value in found.items():
+        programs.check_given(name, value)
+    return found
 
 
 def number(value: float) -> float | None:

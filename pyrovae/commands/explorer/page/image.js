@@ -6,7 +6,7 @@
   let seed = 0;
   let timer = 0;
   let frames = [];
-  let shownName = "";
+  let shown = null;
 
   const SCORES = [
     ["rate", "rate", "nats"], ["distortion", "distortion", "nats"], ["elbo", "ELBO", "nats"],
@@ -16,8 +16,8 @@
 
   function showImage() {
     const { chosen } = explorer;
-    if (shownName === chosen.name) return;
-    shownName = chosen.name;
+    if (shown && explorer.isChosen(shown)) return;
+    shown = explorer.about();
     byId("image-name").textContent = chosen.name;
     byId("name").value = chosen.name;
     byId("picture").src = chosen.picture;
@@ -27,20 +27,23 @@
     byId("image-attributes").querySelector("p").textContent = known.map(([name, value]) => (
       `${name.replaceAll("_", " ")} ${typeof value === "number" ? number(value) : value}`)).join(" · ");
     byId("unlike").hidden = true;
+    byId("assumed").hidden = !chosen.unknown.length;
+    const assumed = chosen.unknown.map(key => `${key.replaceAll("_", " ")} ${givenText(key, chosen.given[key])}`);
+    byId("assumed").textContent = `Not known of this image, so assumed: ${assumed.join(", ")}.`
+      + (explorer.live() ? " Set it below: the posterior, the draws and the scores depend on it." : "");
     stop();
     fillScores(null);
     loadDraws();
     loadScores();
   }
 
-  const wantedNow = name => () => name === state.image;
-
   async function loadScores() {
-    const name = state.image;
+    const own = explorer.about();
+    const wanted = () => explorer.isChosen(own);
     try {
-      for (let done = 0; done < 1 && name === state.image;) {
-        const answer = await later("scores", { name }, wantedNow(name), 500);
-        if (!answer || name !== state.image) return;
+      for (let done = 0; done < 1 && wanted();) {
+        const answer = await later("scores", own, wanted, 500);
+        if (!answer || !wanted()) return;
         fillScores(answer);
         done = answer.done ?? 1;
       }
@@ -72,10 +75,11 @@
   }
 
   async function loadDraws() {
-    const name = state.image;
+    const own = explorer.about();
+    const wanted = () => explorer.isChosen(own);
     try {
-      const answer = await later("draws", { name, count: 16, seed }, wantedNow(name));
-      if (!answer || name !== state.image) return;
+      const answer = await later("draws", { ...own, count: 16, seed }, wanted);
+      if (!answer || !wanted()) return;
       frames = answer.images;
       byId("draws-strip").replaceChildren(...frames.map(
         (src, k) => make("img", { src, alt: `Draw ${k + 1}` })));
@@ -127,8 +131,8 @@
     }
     if (own.place) return `map (${own.place.slice(0, 2).map(v => number(v)).join(", ")})`;
     const usual = explorer.chosen.given;
-    const changed = Object.entries(own.given).filter(([key, v]) => number(v) !== number(usual[key]));
-    const at = changed.map(([key, v]) => `, ${key.replaceAll("_", " ")} ${number(v)}`).join("");
+    const changed = Object.entries(own.given).filter(([key, v]) => givenText(key, v) !== givenText(key, usual[key]));
+    const at = changed.map(([key, v]) => `, ${key.replaceAll("_", " ")} ${givenText(key, v)}`).join("");
     return (explorer.isMean(own.z) ? `mean of q(z | x) of ${own.image}` : "latent point") + at;
   }
 
@@ -147,28 +151,58 @@
     change({ predicted: answer.predicted });
   });
 
+  /** The controls of attributes by their kind: the element, its value, and how it shows one. */
+  const CONTROLS = {
+    classes: ({ classes }) => {
+      const options = classes.map((textContent, value) => make("option", { textContent, value }));
+      const input = make("select", {}, ...options);
+      return { input, read: () => Number(input.value), put: v => { input.value = v; } };
+    },
+    two: ({ low, high }) => {
+      const input = make("input", { type: "checkbox" });
+      const put = v => { input.checked = v > (low + high) / 2; };
+      return { input, read: () => (input.checked ? high : low), put };
+    },
+    number: ({ low, high }) => {
+      const input = make("input", { type: "range", min: low, max: high, step: (high - low) / 200 });
+      const put = v => {  // Values of images may be beyond the usual range.
+        Object.assign(input, { min: Math.min(low, v), max: Math.max(high, v), value: v });
+      };
+      return { input, read: () => Number(input.value), put };
+    },
+  };
+
+  /** The value of an attribute that the programs take, as text. */
+  function givenText(name, value) {
+    const { classes } = explorer.run.given.find(own => own.name === name) || {};
+    return classes ? classes[value] : number(value);
+  }
+
+  /** Encodes the image again if it has an assumed value of an attribute, which was set. */
+  function settle(name) {
+    if (explorer.chosen.unknown.includes(name)) explorer.choose(state.image, { given: state.given });
+    else commit();
+  }
+
   function showGiven() {
     const { given } = explorer.run;
     byId("given").hidden = !given.length || !explorer.live();
     byId("given").append(...given.map(own => {
-      const two = own.kind === "two";
-      const input = make("input", { type: two ? "checkbox" : "range", id: `given-${own.name}` });
-      if (!two) Object.assign(input, { min: own.low, max: own.high, step: (own.high - own.low) / 200 });
-      const value = make("output", { for: input.id, hidden: two });
+      const { input, read, put } = CONTROLS[own.kind](own);
+      input.id = `given-${own.name}`;
+      const value = make("output", { for: input.id, hidden: own.kind !== "number" });
       input.addEventListener("input", () => {
         stop();
-        const set = two ? [own.low, own.high][Number(input.checked)] : Number(input.value);
-        change({ given: { ...state.given, [own.name]: set } });
+        change({ given: { ...state.given, [own.name]: read() } });
       });
-      input.addEventListener("change", commit);
+      input.addEventListener("change", () => settle(own.name));
       on(["given"], () => {
-        const set = state.given[own.name] ?? own.mean;
-        if (two) input.checked = set > (own.low + own.high) / 2;
-        else input.value = set;
+        const set = state.given[own.name] ?? own.usual;
+        put(set);
         value.textContent = number(set);
       });
       const label = make("label", { htmlFor: input.id, textContent: own.name.replaceAll("_", " ") });
-      return make("div", { className: two ? "given two" : "given" }, input, label, value);
+      return make("div", { className: own.kind === "two" ? "given two" : "given" }, input, label, value);
     }));
   }
 

@@ -90,7 +90,7 @@
     }
     const sites = run.sites.map(({ name, start: a, stop: b }) => (
       `    ${JSON.stringify(name)}: torch.tensor([[${numbers(state.z.slice(a, b))}]]),\n`)).join("");
-    const given = run.given.map(({ name, mean }) => state.given[name] ?? mean);
+    const given = run.given.map(({ name, usual }) => state.given[name] ?? usual);
     const inputs = given.length ? `, **vae.inputs(torch.tensor([[${given.join(", ")}]]))` : "";
     return `import pyro\n${start}z = {\n${sites}}\n`
       + "model = pyro.poutine.trace(pyro.condition(vae.model, data=z))\n"

@@ -138,13 +138,14 @@
 
   /** Fills the panel of a tab for the chosen image. */
   async function load(tab, panel) {
-    const name = state.image;
-    const key = tab === "attributes" && live() ? "all" : name;
-    if (!name) return;
+    if (!state.image) return;
+    const own = explorer.about();
+    const all = tab === "attributes" && live();
+    const key = all ? "all" : JSON.stringify(own);
     if (loadedFor[tab] !== key) {
       try {
-        const wanted = () => state.image === name && state.tab === tab;
-        const answer = await later(tab, tab === "attributes" ? {} : { name }, wanted);
+        const wanted = () => explorer.isChosen(own) && state.tab === tab;
+        const answer = await later(tab, all ? {} : own, wanted);
         if (!answer || !wanted()) return;
         FILL[tab](panel, answer);
         loadedFor[tab] = key;

@@ -52,8 +52,11 @@
   async function choose(name, rest = {}, isStep = true) {
     const own = ++asked;
     try {
-      const held = explorer.chosen && explorer.chosen.name === name;
-      const answer = held ? explorer.chosen : await explorer.ask("image", { name });
+      const { chosen } = explorer;
+      const given = rest.given || {};
+      const held = chosen && chosen.name === name
+        && chosen.unknown.every(key => (given[key] ?? chosen.given[key]) === chosen.given[key]);
+      const answer = held ? chosen : await explorer.ask("image", { name, given });
       if (own !== asked) return;
       await show(answer, rest, isStep);
     } catch (error) {
@@ -69,6 +72,10 @@
     change({ ...start, ...kept, image: answer.name, z: rest.z || answer.loc, given });
     if (isStep) commit();
   }
+
+  /** What questions on the chosen image say: its name, and the attributes that it was encoded with. */
+  const about = () => ({ name: explorer.chosen.name, given: explorer.chosen.given });
+  const isChosen = own => JSON.stringify(own) === JSON.stringify(about());
 
   /** Goes to a latent point; `place` where it was decoded on the map. */
   function goTo(z, rest = {}) {
@@ -180,5 +187,5 @@
     if (!state.image) await choose(run.images[0]);
   }
 
-  Object.assign(explorer, { state, on, change, commit, step, choose, show, goTo, isMean, link, restore });
+  Object.assign(explorer, { state, on, change, commit, step, choose, show, about, isChosen, goTo, isMean, link, restore });
 })();
