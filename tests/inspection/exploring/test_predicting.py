@@ -10,12 +10,14 @@ import torch
 from sklearn.model_selection import KFold
 
 from pyrovae import InputError
+from pyrovae.inspection.attributes import directions
 from pyrovae.inspection.edits import edited
 from pyrovae.inspection.exploring import Predictions
 from pyrovae.inspection.probing import ridge
 from pyrovae.inspection.subject import Subject
 from tests.support.oracle_subjects import linear_subject, small_subject
 from tests.support.oracles import LinearGaussian
+from tests.support.programs import CLASSES
 from tests.support.small import small_vae
 from tests.support.tables import Z_LIMIT
 
@@ -56,7 +58,7 @@ def test_a_move_is_half_of_the_edit_of_the_report() -> None:
     found = Predictions.of(subject)
     z = torch.from_numpy(subject.encoded.loc[:1]).float()
     with subject.quietly():
-        shown = edited(subject, z, found.arrows, found.table, (-0.5, 0.5))
+        shown = edited(subject, z, directions(found.codes, found.table), found.table, (-0.5, 0.5))
         moved = z + torch.tensor([-1.0, 1.0])[:, None, None] * torch.from_numpy(found.moves[3])
         expected = subject.space.show(moved.float())
     assert torch.allclose(shown[3], expected, atol=1e-5)
@@ -69,6 +71,21 @@ def test_images_without_values_and_attributes_without_variety_do_not_count() -> 
     found = Predictions.of(with_attributes(subject, some, ["some", "same", "gaps"]))
     assert list(found.table) == ["some", "gaps"] and len(found.table) == 90
     assert found.left_out == {"same": "the same for all images"}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_classes_do_not_count(name: str) -> None:
+    """Means of a class are probabilities: the regression would extrapolate to a class itself."""
+    subject = small_subject(CLASSES[name]())
+    found, real = Predictions.of(subject), subject.encoded.continuous()
+    values = found.table.to_numpy(float)
+    assert found.at(subject.encoded.loc) == pytest.approx(ridge(real.loc, values, real.loc))
+    classes = subject.encoded.discrete
+    assert classes.any() and not found.slopes[:, classes].any()
+    assert not found.moves[:, classes].any() and found.moves[:, ~classes].all()
+    z = subject.encoded.loc.copy()
+    z[:, classes] = np.eye(classes.sum())[0]
+    assert found.at(z) == pytest.approx(found.at(subject.encoded.loc))
 
 
 def test_without_attributes_there_are_no_predictions() -> None:
