@@ -40,6 +40,8 @@ class Seen:
         inputs: further inputs of the programs for it.
         encoded: its posterior.
         row: its index among the encoded images; None if it is another image.
+        relative: the index of an encoded image of its group, which is itself if it is encoded;
+            None if there is none.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Seen:
     inputs: dict[str, Tensor]
     encoded: Encoding
     row: int | None
+    relative: int | None
 
     @property
     def z(self) -> Tensor:
@@ -160,7 +163,15 @@ class Images:
         x, inputs = next(iter(each_batch(*own, seed=subject.seed, rows=rows)))
         encoded = subject.of(filled).encoded if row is None else one_row(subject.encoded, row)
         about = name, str(split.names[0]), split, filled, given, unknown
-        return Seen(*about, x, inputs, encoded, row)
+        return Seen(*about, x, inputs, encoded, row, self._relative(split) if row is None else row)
+
+    def _relative(self, split: Split) -> int | None:
+        """The index of an encoded image of the group of an image."""
+        if split.groups is None or self.subject.split.groups is None:
+            return None
+        return next(
+            iter(np.flatnonzero(self.subject.split.groups == split.groups[0]).tolist()), None
+        )
 
 
 def one_row(encoded: Encoding, row: int) -> Encoding:

@@ -23,17 +23,22 @@ class Cover:
     """The posteriors of every second image or group, and the encodings of the others, held out.
 
     A point is covered as well as its distance to the nearest posterior is small, in standard
-    deviations of that posterior: the second criterion of `find_holes`, with its threshold.
+    deviations of that posterior: the second criterion of `find_holes`, with its threshold. Only
+    active units count. Held-out draws have noise in every other dimension, and a point that is
+    no draw has none: its distance would be small wherever it is.
 
     Attributes:
         rows: the indices of the N images whose posteriors cover.
-        columns: the indices of the D dimensions of continuous sites.
+        parts: the part of each image of the split: its group, or itself.
+        columns: the indices of the D active units of continuous sites; if no unit is active, of
+            all dimensions of these sites.
         loc: the means of these posteriors, `(N, D)`.
         scale: their standard deviations, `(N, D)`.
         held_out: the distance of one draw of the guide per held-out image, in rising order.
     """
 
     rows: np.ndarray
+    parts: np.ndarray
     columns: np.ndarray
     loc: np.ndarray
     scale: np.ndarray
@@ -59,11 +64,13 @@ class Cover:
             part = np.unique(groups, return_inverse=True)[1]
         used, kept = (np.flatnonzero(part % 2 == side) for side in (0, 1))
         used, kept = used[spread_rows(len(used), MOST)], kept[spread_rows(len(kept), MOST)]
-        columns = np.flatnonzero(~encoded.discrete)
+        real = ~encoded.discrete
+        active = encoded.active & real
+        columns = np.flatnonzero(active if active.any() else real)
         encoded = encoded.only(columns)
         loc, scale = encoded.loc[used], encoded.scale[used]
         distances = nearest_posteriors(encoded.draws[kept], loc, scale)
-        return cls(used, columns, loc, scale, np.sort(distances))
+        return cls(used, part, columns, loc, scale, np.sort(distances))
 
     @property
     def enough(self) -> bool:
@@ -79,18 +86,18 @@ class Cover:
     def shares(self, z: np.ndarray, without: Sequence[int] = ()) -> np.ndarray:
         """The share of held-out encodings that are as far from the posteriors or farther.
 
-        For an encoding of an image like those of the split it is uniform on [0, 1], up to steps
-        of one image. For a point that belongs to images of the split this holds only without
-        the posteriors of these images.
+        For a draw from the posterior of a new image like those of the split it is uniform on
+        [0, 1], up to steps of one image. A posterior mean is closer, so its share is larger. For
+        points that belong to images of the split this holds only without these images.
 
         Args:
             z: points over the dimensions of all sites, `(M, *)`.
-            without: indices of images whose posteriors do not count.
+            without: indices of images whose posteriors, and those of their groups, do not count.
 
         Returns:
             `(M,)`; 1 is covered best.
         """
-        others = ~np.isin(self.rows, without)
+        others = ~np.isin(self.parts[self.rows], self.parts[list(without)])
         if not others.any():
             return np.full(len(z), np.nan)
         points = z[:, self.columns]

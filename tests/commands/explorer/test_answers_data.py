@@ -19,7 +19,9 @@ from pyrovae import (
     StandardNormal,
     VonMisesFisher,
 )
-from tests.support.explorers import all_answers, ask, explorer, pixels
+from pyrovae.commands.explorer.answers import ANSWERS
+from pyrovae.commands.explorer.opening import Explorer
+from tests.support.explorers import all_answers, ask, explorer, file_of, pixels
 
 
 def flat_vae(prior: Any, posterior: Any, channels: int = 1) -> VAE:
@@ -97,3 +99,28 @@ def test_classes_and_two_values_are_places_among_their_names() -> None:
     own.subject = replace(own.subject, split=split)
     found = ask(own, "colour", name="label")
     assert found["kind"] == "two" and found["classes"] == ["0", "1"]
+
+
+def test_an_image_does_not_cover_others_of_its_group() -> None:
+    """Images in groups of four, of which every second image is encoded."""
+    images = np.random.default_rng(0).integers(0, 256, (480, 8, 8), dtype=np.uint8)
+    data = ArrayData(images, groups=np.arange(480) // 4, val_fraction=0.25, test_fraction=0.5)
+    whole = explorer(flat_vae(StandardNormal(2), DiagonalNormal(2)), data=data)
+    rows = np.arange(0, 240, 2)
+    split = whole.subject.split.take(rows)
+    own = Explorer(replace(whole.subject, split=split), data, rows)
+    encoded, kin = own.subject.encoded, own.cover.rows[:2]
+    assert np.ptp(np.asarray(split.groups)[kin]) == 0
+    del own.cover
+    encoded.scale[:] *= 0.01
+    encoded.loc[kin] = encoded.loc[kin[0]] + np.array([[0.0], [1e-4]])
+    encoded.draws[:] = encoded.loc
+    for row in (*rows[kin], rows[kin[0]] + 1):
+        name = f"test:{row}"
+        z = np.array([ask(own, "image", name=name)["loc"]])
+        expected = own.cover.shares(z, kin)[0]
+        assert expected < 1
+        assert ask(own, "image", name=name)["cover"]["share"] == expected
+        assert ask(own, "decode", z=z.tolist(), name=name)["cover"][0]["share"] == expected
+    upload = ANSWERS["upload"](own, {"bytes": file_of(split.images[0][0])})
+    assert upload["cover"]["share"] == 1  # Of an upload no group is known.

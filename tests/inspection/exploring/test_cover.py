@@ -105,6 +105,27 @@ def test_many_images_are_thinned() -> None:
     assert not (cover.rows % 2).any() and cover.rows.max() > 2 * MOST
 
 
+@pytest.mark.slow
+def test_idle_dimensions_do_not_hide_a_point_without_images() -> None:
+    """The noise of held-out draws in 40 idle dimensions is farther than three deviations."""
+    own = subject(240)
+    encoded, random = own.encoded, np.random.default_rng(0)
+    idle, ones = random.normal(size=(240, 40)), np.ones((240, 40))
+    more = {"loc": 0 * ones, "mean_shift": 0 * ones, "noise": 0 * ones, "kl": 0 * ones}
+    more |= {"scale": ones, "draws": idle}
+    whole = {n: np.concatenate([getattr(encoded, n), more[n]], 1) for n in BY_DIMENSION}
+    once = {"exact": np.ones(43, bool), "prior_scale": np.ones(43)}
+    wide = replace(encoded, names=[f"z[{i}]" for i in range(43)], **whole, **once)
+    wide = replace(wide, discrete=np.zeros(43, bool))
+    cover, alone, z = Cover.of(wide), Cover.of(encoded), np.zeros((6, 43))
+    assert cover.columns.tolist() == [0, 1, 2]
+    z[:, 0] = np.linspace(0, 10, 6)
+    assert np.array_equal(cover.shares(z), alone.shares(z[:, :3]))
+    assert cover.is_thin(cover.shares(z)).tolist() == 2 * [False] + 4 * [True]
+    collapsed = replace(wide, mean_shift=0 * wide.mean_shift)
+    assert len(Cover.of(collapsed).columns) == 43  # No unit is active.
+
+
 def test_images_of_a_group_are_on_one_side() -> None:
     """Five copies of each image: with copies on both sides new images would look uncovered."""
     own = subject(240)
@@ -116,3 +137,15 @@ def test_images_of_a_group_are_on_one_side() -> None:
     assert np.median(cover.held_out) == pytest.approx(np.median(Cover.of(encoded).held_out))
     assert np.median(cover.held_out) > 1.3 * np.median(Cover.of(copies).held_out)
     assert len(Cover.of(encoded, np.zeros(240)).rows) == 120  # One group cannot be divided.
+
+
+def test_without_an_image_no_image_of_its_group_covers() -> None:
+    encoded, pairs = subject(240).encoded, np.arange(240) // 2
+    cover = Cover.of(encoded, pairs)
+    assert cover.rows[:4].tolist() == [0, 1, 4, 5]
+    z = encoded.loc[[4]]
+    rest = np.setdiff1d(cover.rows, [4, 5])
+    expected = (
+        cover.held_out >= nearest_posteriors(z, encoded.loc[rest], encoded.scale[rest])
+    ).mean()
+    assert cover.shares(z, [4])[0] == cover.shares(z, [5])[0] == expected < 1

@@ -60,7 +60,7 @@ def _image(explorer: Explorer, seen: Seen) -> dict[str, Any]:
         "file": seen.file,
         "picture": pictures(explorer, picture)[0],
         "reconstruction": pictures(explorer, shown)[0],
-        "cover": covered(explorer, moved, [seen.row])[0],
+        "cover": covered(explorer, moved, [seen.relative])[0],
         "loc": floats(z[0]),
         "scale": floats(seen.encoded.scale[0]),
         "place": explorer.places(seen),

@@ -35,8 +35,10 @@ USUAL = (0.05, 0.5, 0.95)
 
 
 def _start(explorer: Explorer, given: dict[str, Any]) -> int | None:
-    """The index of the encoded image that a question starts from."""
-    return None if given.get("name") is None else explorer.images.seen(text(given, "name")).row
+    """The index of an encoded image of the group of the image that a question starts from."""
+    if given.get("name") is None:
+        return None
+    return explorer.images.seen(text(given, "name")).relative
 
 
 def ground(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:

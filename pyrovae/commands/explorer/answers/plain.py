@@ -67,7 +67,8 @@ def covered(
     Args:
         explorer: what is explored.
         z: the points.
-        without: the indices of encoded images whose posteriors do not count.
+        without: the indices of encoded images whose posteriors, and those of their groups, do not
+            count.
     """
     cover = explorer.cover
     shares = cover.shares(z, [row for row in without if row is not None])
