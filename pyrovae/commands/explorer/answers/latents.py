@@ -104,12 +104,14 @@ def _path_said(density: np.ndarray, usual: np.ndarray | None) -> str:
 def nearest(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The encoded images whose posteriors are nearest to a point.
 
-    Distances are those of `nearest_posteriors`: in standard deviations of each posterior.
+    Distances are those of `nearest_posteriors`: in standard deviations of each posterior. Values
+    of a discrete site have none.
     """
     z = numbers(given, "z", explorer.size)
     count = min(whole(given, "count", 1, NEIGHBOURS, 8), len(explorer.names))
-    encoded = explorer.subject.encoded
-    distances = next(posterior_distances(z[None], encoded.loc, encoded.scale))[0]
+    encoded, real = explorer.subject.encoded, explorer.subject.columns
+    both = encoded.loc[:, real], encoded.scale[:, real]
+    distances = next(posterior_distances(z[None, real], *both))[0]
     order = np.argsort(distances, kind="stable")[:count]
     return {
         "names": [explorer.names[row] for row in order],
