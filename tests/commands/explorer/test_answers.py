@@ -23,7 +23,7 @@ from pyrovae.inspection.holes import nearest_posteriors
 from pyrovae.inspection.maps import principal_map
 from pyrovae.inspection.posterior import predictive
 from pyrovae.inspection.probing import probes
-from pyrovae.posterior.elbo import image_terms, summarise
+from pyrovae.posterior.elbo import image_terms
 from tests.support.explorers import all_answers, ask, explorer, file_of, pixels, up_to_rounding
 from tests.support.pretended import DEVICE, pretending
 from tests.support.programs import MAKERS as PROGRAMS
@@ -82,6 +82,15 @@ def test_every_question_about_any_programs_has_an_answer(make: Any) -> None:
     assert len(rates) + len(found["sliders"]["idle"]) == len(found["run"]["dims"])
 
 
+def test_classes_have_no_distance() -> None:
+    own = explorer(MAKERS["semi-supervised"]())
+    z, real = own.subject.encoded.loc[3].copy(), ~own.subject.encoded.discrete
+    before = ask(own, "nearest", z=z.tolist(), count=3)
+    z[~real] = [0.0, 1.0]
+    assert ask(own, "nearest", z=z.tolist(), count=3) == before
+    assert before["names"][0] == own.names[3] and before["distances"][0] == pytest.approx(0)
+
+
 @pytest.mark.slow
 def test_sliders_of_a_class_end_at_its_values() -> None:
     own = explorer(MAKERS["semi-supervised"]())
@@ -105,25 +114,28 @@ def test_every_question_is_answered_on_another_device(make: Any) -> None:
 
 @pytest.mark.slow
 def test_the_numbers_are_those_of_the_evaluation_and_the_inspection() -> None:
-    own = explorer(small_vae())
-    subject = own.subject
+    explored = explorer(small_vae())
+    subject = explored.subject
     encoded, split = subject.encoded, subject.split
     whole = evaluate(subject.programs, split, subject.engine)
-    scores = [ask(own, "scores", name=name) for name in own.names[:30]]
-    assert np.mean(ask(own, "colour", name="rate")["values"]) == pytest.approx(whole.rate)
-    terms = image_terms(subject.programs, split, subject.engine)
-    few = {name: own[:30] for name, own in terms.items()}
-    some = summarise(few, subject.programs.likelihood, split.images[0].size)
-    for name in ("rate", "distortion", "elbo", "bits_per_dim"):
-        assert np.mean([own[name] for own in scores]) == pytest.approx(getattr(some, name))
+    scores = [ask(explored, "scores", name=name) for name in explored.names[:30]]
+    assert np.mean(ask(explored, "colour", name="rate")["values"]) == pytest.approx(whole.rate)
+    rates = image_terms(subject.programs, split, subject.engine)["rate"]
+    assert [own["rate"] for own in scores] == pytest.approx(rates[:30])
     evidence = log_evidence(subject.programs, split.take([0]), 50, engine=subject.engine)
-    assert scores[0]["log_evidence"] == pytest.approx(evidence.log_evidence[0])
-    found = ask(own, "image", name="test:7")
+    for name in ("log_evidence", "elbo"):
+        assert scores[0][name] == pytest.approx(evidence[name][0])
+    for own in scores:  # Of the same draws, so the ELBO is the smaller one of each image.
+        assert own["elbo"] <= own["log_evidence"]
+        assert own["distortion"] == pytest.approx(-own["elbo"] - own["rate"])
+        bits = subject.programs.likelihood.bits_per_dim(own["elbo"], split.images[0].size)
+        assert own["bits_per_dim"] == pytest.approx(bits)
+    found = ask(explored, "image", name="test:7")
     assert found["loc"] == encoded.loc[7].tolist() and found["scale"] == encoded.scale[7].tolist()
     assert found["file"] == split.names[7]
     assert np.array_equal(pixels(found["picture"]), split.images[7].transpose(1, 2, 0))
     places, _ = principal_map(encoded.loc)
-    assert ask(own, "map", method="PCA")["places"] == pytest.approx(places.round(5))
+    assert ask(explored, "map", method="PCA")["places"] == pytest.approx(places.round(5))
     assert found["place"]["PCA"] == pytest.approx(places[7])
 
 

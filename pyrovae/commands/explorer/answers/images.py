@@ -104,9 +104,11 @@ def scores(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     """The ELBO and log p(x) of an image, and its rank among reference images."""
     seen = _seen(explorer, given)
     rate, distortion = (float(own[0]) for own in (seen.encoded.rate, seen.encoded.distortion))
+    evidence = explorer.evidence(seen)
+    if math.isfinite(evidence.elbo):
+        distortion = -float(evidence.elbo) - rate  # From the draws of log p(x), not from one.
     elbo, pixels = -(rate + distortion), seen.split.images[0].size
     bits = explorer.subject.programs.likelihood.bits_per_dim(elbo, pixels)
-    evidence = explorer.evidence(seen)
     answer = {
         "rate": number(rate),
         "distortion": number(distortion),
