@@ -204,10 +204,23 @@ def _inputs(image: Answer) -> Answer:
 Line = tuple[str, tuple[np.ndarray, np.ndarray]]
 
 
+def positions_of(low: float, start: float, high: float) -> np.ndarray:
+    """Positions from end to end, the start among them, with equal steps on each of its sides.
+
+    Example:
+        >>> positions_of(-1.0, 0.0, 3.0)
+        array([-1. , -0.5,  0. ,  0.5,  1. ,  1.5,  2. ,  2.5,  3. ])
+    """
+    last = POSITIONS - 1
+    share = (start - low) / ((high - low) or 1.0)
+    middle = min(max(round(last * share), share > 0), last - (share < 1))
+    return np.interp(np.arange(POSITIONS), [0, middle, last], [low, start, high])
+
+
 def _dimensions(sliders: Sequence[Answer], start: np.ndarray) -> Iterator[Line]:
     """For each slider: its positions, and the steps in the latent space that they are."""
     for own in sliders:
-        positions = np.linspace(own["low"], own["high"], POSITIONS)
+        positions = positions_of(own["low"], float(start[own["dim"]]), own["high"])
         steps = np.zeros((POSITIONS, len(start)))
         steps[:, own["dim"]] = positions - start[own["dim"]]
         yield str(own["dim"]), (positions, steps)
@@ -215,12 +228,12 @@ def _dimensions(sliders: Sequence[Answer], start: np.ndarray) -> Iterator[Line]:
 
 def _directions(directions: Sequence[Answer]) -> Iterator[Line]:
     for row, own in enumerate(directions):
-        positions = np.linspace(own["low"], own["high"], POSITIONS)
+        positions = positions_of(own["low"], 0.0, own["high"])
         yield str(row), (positions, positions[:, None] * np.array(own["vector"]))
 
 
 def _attributes(attributes: Sequence[Answer]) -> Iterator[Line]:
-    positions = np.linspace(-1.0, 1.0, POSITIONS)
+    positions = positions_of(-1.0, 0.0, 1.0)
     for own in attributes:
         yield own["name"], (positions, positions[:, None] * np.array(own["vector"]))
 

@@ -355,6 +355,14 @@ def test_a_slider_reaches_the_quantiles_and_its_image() -> None:
         assert slider["high"] == max(high, slider["loc"] + 2 * slider["scale"])
 
 
+def test_a_direction_contains_the_image_that_it_starts_from() -> None:
+    own = explorer(small_vae())
+    own.subject.encoded.draws[:] += 50.0  # No draw is near to the image, in any direction.
+    found = ask(own, "directions", name="test:3")["directions"]
+    for one in found:
+        assert one["low"] <= -2 * one["scale"] < 0 < 2 * one["scale"] <= one["high"]
+
+
 @pytest.mark.slow
 def test_a_guide_without_a_density_has_no_rank_and_no_log_evidence(
     monkeypatch: pytest.MonkeyPatch,

@@ -20,6 +20,7 @@ from pyrovae.commands.explorer.exporting import (
     best,
     build,
     grid,
+    positions_of,
     rounded,
     step_count,
     thumbs,
@@ -79,7 +80,9 @@ def test_each_slider_has_its_decoded_positions(held: dict[str, Any], tab: str) -
         row, positions = rows[tab][key], moves["positions"]
         assert len(positions) == len(moves["cover"]) == len(moves["predicted"]) == 9
         low, high = (-1, 1) if tab == "attributes" else (row["low"], row["high"])
-        np.testing.assert_allclose(positions, np.linspace(low, high, 9), atol=1e-4)
+        assert (positions[0], positions[-1]) == (low, high) and np.diff(positions).min() > 0
+        # The page resets a slider to exactly this position.
+        assert (row["loc"] if tab == "sliders" else 0) in positions
         sprite = pixels(moves["sprite"])
         assert sprite.shape == (SIDE, 9 * SIDE, 3)
         for place in (0, 5, 8):
@@ -90,6 +93,15 @@ def test_each_slider_has_its_decoded_positions(held: dict[str, Any], tab: str) -
                 z += positions[place] * np.array(row["vector"])
             found = sprite[:, place * SIDE : (place + 1) * SIDE]
             assert np.abs(found - 255 * disc(z)).mean() < 4  # Of JPEG.
+
+
+@pytest.mark.parametrize("start", [-2.0, -1.99, -0.3, 0.0, 0.7, 2.99, 3.0])
+def test_the_start_is_a_position_and_the_ends_are_others(start: float) -> None:
+    found = positions_of(-2.0, start, 3.0)
+    assert len(found) == 9 and (found[0], found[-1]) == (-2, 3) and start in found
+    moves = np.diff(found)
+    assert (moves > 0).sum() >= 8 - (start in (-2, 3)) and moves.max() <= 5 / 7 + 1e-9
+    assert positions_of(1.0, 1.0, 1.0).tolist() == [1.0] * 9
 
 
 def test_the_ground_is_decoded_in_square_cells(held: dict[str, Any]) -> None:

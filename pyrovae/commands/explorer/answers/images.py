@@ -211,16 +211,20 @@ def _slider(explorer: Explorer, seen: Seen, dim: int) -> dict[str, Any]:
 
 
 def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
-    """The directions that change the decoded image most around an image."""
+    """The directions that change the decoded image most around an image.
+
+    Their ends are the 1% and the 99% quantile of the encodings, or beyond this image's mark.
+    """
     seen = _seen(explorer, given)
     found = principal_directions(explorer.subject, seen.z, seen.x, seen.inputs)
+    reach = 2 * found.scale
     rows = [
         {
             "name": f"direction {row + 1}",
             "share": float(found.shares[row]),
             "vector": floats(vector),
-            "low": float(found.low[row]),
-            "high": float(found.high[row]),
+            "low": float(min(found.low[row], -reach[row])),
+            "high": float(max(found.high[row], reach[row])),
             "scale": float(found.scale[row]),
         }
         for row, vector in enumerate(found.vectors)
