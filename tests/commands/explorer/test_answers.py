@@ -279,6 +279,18 @@ def test_an_unusual_image_is_unlike_the_training_data(monkeypatch: pytest.Monkey
     assert sum(score["unlike"] for score in usual) <= 8
 
 
+def test_the_smallest_p_value_is_said_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = explorer(small_vae(), 30, small_data(num_val=45, num_test=30))
+    for row in range(25):
+        own.reference[0].of(row)
+    monkeypatch.setattr("pyrovae.commands.explorer.answers.images.SECONDS", 0.0)
+    says = ask(own, "scores", name="test:0")["says"]
+    assert says[1] == "p cannot be below 0.074 yet: 26 of 45 images are scored so far."
+    assert own.prepare(60.0)
+    says = ask(own, "scores", name="test:0")["says"]
+    assert says[1] == "p cannot be below 0.043: there are only 45 images to compare with."
+
+
 def test_attributes_are_inputs_of_programs_that_take_them() -> None:
     own = explorer(conditional())
     run = ask(own, "run")

@@ -162,8 +162,10 @@ def _rank_said(value: float, p_value: float, known: np.ndarray, of: str) -> str:
 def _caveats(usual: Evidences, known: int, k_hat: float) -> Iterator[str]:
     """What limits the rank of log p(x) among the reference images known so far."""
     least, whole = 2 / (known + 1), len(usual.split)
-    if least > LEVEL:
+    if least > LEVEL and usual.done < 1:
         yield f"p cannot be below {least:.2g} yet: {known} of {whole} images are scored so far."
+    elif least > LEVEL:
+        yield f"p cannot be below {least:.2g}: there are only {whole} images to compare with."
     yield f"log p(x) is a lower bound in expectation, from {usual.draws} importance draws."
     if k_hat > UNRELIABLE:
         yield (
