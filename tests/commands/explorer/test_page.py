@@ -46,6 +46,14 @@ DRAG = """async () => {
   }
   input.dispatchEvent(new Event("change"));
 }"""
+#: The number of colours of `count` classes, and of unknown values.
+COLOURS = """count => new Set(explorer.paint(
+  { kind: "classes", classes: Array(count).fill(""), values: [] }).words).size"""
+#: The legend of the numbers 0 to 999, whose outermost hundredths are beyond the colours.
+LEGEND = """() => {
+  explorer.legend({ kind: "number", values: [...Array(1000).keys()], unit: "nats" }, "own");
+  return document.getElementById("legend").textContent;
+}"""
 #: Drops the shown picture as a file.
 DROP = """() => {
   const own = new DataTransfer();
@@ -106,6 +114,16 @@ def test_a_click_on_empty_ground_decodes_it(browser: Any, address: str, width: i
         changed(page, before)
         assert page.inner_text("#now-caption").startswith("map (")
         assert "Hardly any image" in page.inner_text("#now-thin")
+
+
+@pytest.mark.slow
+def test_colours_tell_classes_apart_and_the_legend_says_where_they_end(
+    browser: Any, address: str
+) -> None:
+    with opened(browser, address) as page:
+        for count in (2, 10, 11, 30, 100):
+            assert page.evaluate(COLOURS, count) == count + 1
+        assert page.evaluate(LEGEND) == "own≤ 10≥ 989 nats"
 
 
 @pytest.mark.slow

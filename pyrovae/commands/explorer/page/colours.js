@@ -23,10 +23,21 @@
     return `rgb(${a.map((v, i) => Math.round(v + (b[i] - v) * (at - low))).join(",")})`;
   }
 
-  const classColour = k => {
-    const own = CLASSES[k % CLASSES.length];
-    return own === "#000000" && dark.matches ? "#ffffff" : own;
-  };
+  /** Hues around the circle, dark and light in turn: of many classes no two have one colour. */
+  function hue(share, light) {
+    const part = n => {
+      const k = (n + 12 * share) % 12;
+      return Math.round(255 * (light - 0.8 * Math.min(light, 1 - light)
+        * Math.max(-1, Math.min(k - 3, 9 - k, 1))));
+    };
+    return `rgb(${part(0)},${part(8)},${part(4)})`;
+  }
+
+  /** The colour of class `k` of `count`. */
+  function classColour(k, count) {
+    if (count > CLASSES.length) return hue(k / count, k % 2 ? 0.7 : 0.4);
+    return CLASSES[k] === "#000000" && dark.matches ? "#ffffff" : CLASSES[k];
+  }
 
   /** The ends of the ramp: the answer's, or all but the outermost hundredth of the values. */
   function ends(answer) {
@@ -57,7 +68,7 @@
       return painted([...colours, unknown], index);
     }
     const count = Math.max(answer.classes.length, 2);
-    const colours = Array.from({ length: count }, (_, k) => classColour(k));
+    const colours = Array.from({ length: count }, (_, k) => classColour(k, count));
     return painted([...colours, unknown], answer.values.map(v => (v === null ? count : v)));
   }
 
@@ -80,12 +91,14 @@
         context.fillStyle = ramp(k / 127);
         context.fillRect(k, 0, 1, 1);
       }
-      own.append(make("span", { textContent: number(low) }), strip,
-        make("span", { textContent: `${number(high)} ${answer.unit || ""}` }));
+      const beyond = side => (answer.values.some(v => v !== null && side(v)));
+      const [least, most] = [beyond(v => v < low) ? "≤ " : "", beyond(v => v > high) ? "≥ " : ""];
+      own.append(make("span", { textContent: least + number(low) }), strip,
+        make("span", { textContent: `${most}${number(high)} ${answer.unit || ""}` }));
     } else {
       answer.classes.forEach((text, k) => {
         const mark = make("i");
-        mark.style.background = classColour(k);
+        mark.style.background = classColour(k, answer.classes.length);
         own.append(make("span", {}, mark, String(text)));
       });
     }
