@@ -148,7 +148,7 @@ class Explorer:
 
     @cached_property
     def reference(self) -> tuple[Evidences, str]:
-        """Log p(x) of the images that scores are compared with, and their name in texts."""
+        """Log p(x) of the reference images, and their description."""
         images, of = reference_images(self.subject, REFERENCE)
         return Evidences(self.subject.of(images), DRAWS), of
 

@@ -66,6 +66,7 @@ def test_grey_images_without_attributes_and_small_latent_spaces_work(vae: VAE) -
         moved = ask(own, "decode", z=[[0.0, 0.0, 5.0], [0.0, 0.0, 1.0]])
         assert moved["images"][0] == moved["images"][1]
         assert moved["cover"][0] == moved["cover"][1]
+        assert found["path"]["says"] == "The prior has the same density everywhere."
 
 
 @pytest.mark.parametrize(("show", "shape"), [((), (10 + 9, 30 - 2)), ((2,), (8, 8))])

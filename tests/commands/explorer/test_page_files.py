@@ -13,8 +13,8 @@ def test_the_colours_are_those_of_all_figures() -> None:
     code = (PAGE / "colours.js").read_text().lower()
     light = dict(re.findall(r"--(\w+): (#\w{6})", style.split("@media")[0]))
     named = {"ink": "INK", "soft": "SOFT", "line": "GRID", "paper": "PAPER", "mark": "GUIDE"}
-    named |= {"light": "GUIDE_LIGHT", "warn": "WARNING", "neutral": "NEUTRAL", "prior": "PRIOR"}
-    for own, name in {**named, "shown": "SHOWN"}.items():
+    named |= {"light": "GUIDE_LIGHT", "warn": "WARNING", "neutral": "NEUTRAL", "shown": "SHOWN"}
+    for own, name in named.items():
         assert light[own] == getattr(palette, name), own
     assert all(f'"{colour}"' in code for colour in palette.CATEGORIES)
 

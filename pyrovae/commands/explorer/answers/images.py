@@ -232,8 +232,8 @@ def directions(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
         for row, vector in enumerate(found.vectors)
     ]
     says = (
-        f"The {len(rows)} directions that change the decoded image most around this image account "
-        f"for {found.shares.sum():.0%} of the change over all directions. One step is a standard "
-        f"deviation of the aggregate posterior; the mark is this image's posterior."
+        "Directions by how much they change the decoded image around this image. Those shown "
+        f"account for {found.shares.sum():.0%} of the change over all directions. One step is a "
+        "standard deviation of the aggregate posterior; the mark is this image's posterior."
     )
     return {"directions": rows, "says": says}

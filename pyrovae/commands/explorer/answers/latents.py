@@ -13,6 +13,7 @@ from pyrovae.commands.explorer.answers.plain import (
     floats,
     pictures,
     predicted,
+    signed,
     stated,
     thumbnails,
 )
@@ -32,6 +33,8 @@ SIZE = 64
 KINDS: dict[str, Callable[..., Tensor]] = {"straight": linear_path, "sphere": spherical_path}
 #: The quantiles of log p(z) that the density of a path is compared with.
 USUAL = (0.05, 0.5, 0.95)
+#: Densities that differ by less, in nats, are the same up to rounding.
+SAME = 1e-3
 
 
 def _start(explorer: Explorer, given: dict[str, Any]) -> int | None:
@@ -91,11 +94,13 @@ def path(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
 def _path_said(density: np.ndarray, usual: np.ndarray | None) -> str:
     if usual is None or not np.isfinite(density).all():
         return "The density along the path is not known: the prior has no density."
+    if np.ptp([*density, usual[0], usual[2]]) < SAME:
+        return "The prior has the same density everywhere."
     low, at = float(density.min()), int(density.argmin())
     at_ends = {0: "at the start", len(density) - 1: "at the end"}
     place = at_ends.get(at, f"{at / (len(density) - 1):.0%} of the way")
     where = "below" if low < usual[0] else "above" if low > usual[2] else "within"
-    return (
+    return signed(
         f"log p(z) is lowest {place}, {low:,.1f} nats: {where} the range of 90% of the "
         f"encodings, {usual[0]:,.1f} to {usual[2]:,.1f} nats."
     )
@@ -156,7 +161,7 @@ def _attribute(explorer: Explorer, found: Predictions, place: int) -> dict[str, 
         "high": float(high),
         "score": float(score.value),
         "error": float(score.error),
-        "says": (
+        "says": signed(
             f"{kind} {value:.2f} ± {score.error:.2g} on held-out images, whose predictions "
             f"have errors of {found.errors[place]:.2g}. From end to end, the prediction changes "
             f"by {change:.2g}; the attribute ranges from {low:.2g} to {high:.2g}."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,7 +16,16 @@ from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.commands.explorer.pictures import data_url, sprite
 from pyrovae.utils.grids import showing
 
-__all__ = ["covered", "floats", "number", "pictures", "predicted", "stated", "thumbnails"]
+__all__ = [
+    "covered",
+    "floats",
+    "number",
+    "pictures",
+    "predicted",
+    "signed",
+    "stated",
+    "thumbnails",
+]
 
 
 def stated(explorer: Explorer, given: dict[str, Any]) -> dict[str, float]:
@@ -34,6 +44,16 @@ def stated(explorer: Explorer, given: dict[str, Any]) -> dict[str, float]:
 def number(value: float) -> float | None:
     """A finite number; None for any other, which JSON lacks."""
     return float(value) if math.isfinite(value) else None
+
+
+def signed(text: str) -> str:
+    """A text with minus signs before its numbers, as the page writes them.
+
+    Example:
+        >>> signed("k-hat -0.5, from -1 to 2")
+        'k-hat −0.5, from −1 to 2'
+    """
+    return re.sub(r"(?<!\w)-(?=\d)", "−", text)
 
 
 def floats(values: np.ndarray) -> list[Any]:
@@ -83,15 +103,14 @@ def _cover_said(explorer: Explorer, share: float | None, thin: bool) -> str:
     cover = explorer.cover
     if not cover.enough or share is None:
         return f"{len(explorer.names)} images are too few to say where encodings are rare."
+    far = "as far from all posteriors as this point, or farther."
+    if not share:
+        none = f"none of {len(cover.held_out):,} held-out encodings is {far}"
+        return f"Hardly any image is encoded here: {none} The decoder extrapolates."
     if thin:
-        return (
-            f"Hardly any image is encoded here: only {share:.1%} of held-out encodings are as far "
-            "from all posteriors as this point, or farther. The decoder extrapolates."
-        )
-    return (
-        f"{share:.0%} of held-out encodings are as far from all posteriors as this point, or "
-        "farther."
-    )
+        only = f"only {share:.1%} of held-out encodings are {far}"
+        return f"Hardly any image is encoded here: {only} The decoder extrapolates."
+    return f"{share:.0%} of held-out encodings are {far}"
 
 
 def predicted(explorer: Explorer, z: np.ndarray) -> list[dict[str, Any]]:

@@ -32,8 +32,8 @@ const explorer = {};
     if (Number.isInteger(value) && size < 1e4) return String(value).replace("-", "−");
     if (size < 1e-3 || size >= 1e6) return value.toExponential(1);
     const places = Math.max(0, digits - 1 - Math.floor(Math.log10(size)));
-    const text = value.toFixed(Math.min(places, 4));
-    return text.replace("-", "−").replace(/\B(?=(\d{3})+$)/g, size >= 1e4 ? "," : "");
+    const text = value.toFixed(Math.min(places, 4)).replace("-", "−");
+    return places ? text : text.replace(/\B(?=(\d{3})+$)/g, ",");
   }
 
   const percent = share => {

@@ -216,7 +216,7 @@
       }
     }
     ring(chosen && placeOf(chosen.name), state.image, css("--shown"));
-    if (onMap(state.place)) ring(state.place, "decoded", css("--prior"));
+    if (onMap(state.place)) ring(state.place, "decoded", css("--mark"));
     for (const end of ["a", "b"]) {
       const own = state[end] && (onMap(state[end].place) ? state[end].place : placeOf(state[end].label));
       ring(own, end.toUpperCase(), css("--mark"), -1);

@@ -128,10 +128,17 @@
       row.title = own.says;
       return [own.name, row];
     }));
-    const left = Object.entries(answer.left_out || {}).map(([name, why]) => `${name}: ${why}`);
     panel.replaceChildren(...rows.attributes.values(), about,
-      note(answer.says || "", left.length ? `Left out: ${left.join("; ")}.` : ""));
+      note(answer.says || "", ...leftOut(answer.left_out || {})));
     if (!shown.length) panel.prepend(make("p", { textContent: "No attribute can be edited." }));
+  }
+
+  /** A sentence per reason why attributes are left out. */
+  function leftOut(reasons) {
+    return [...new Set(Object.values(reasons))].map(why => {
+      const names = Object.keys(reasons).filter(name => reasons[name] === why);
+      return `${why[0].toUpperCase()}${why.slice(1)}: ${names.join(", ").replaceAll("_", " ")}.`;
+    });
   }
 
   const FILL = { sliders: fillSliders, directions: fillDirections, attributes: fillAttributes };
