@@ -139,7 +139,7 @@ def serve(options: Namespace) -> None:
             print("Ctrl-C ends it.", flush=True)
             if not options.no_browser and _has_screen():
                 threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-            site.orders.serve(explorer.prepare)
+            site.requests.serve(explorer.prepare)
 
 
 def _has_screen() -> bool:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from pyrovae.commands import explore
 from pyrovae.commands.explorer.opening import Explorer
-from pyrovae.commands.explorer.orders import Orders
+from pyrovae.commands.explorer.requests import Requests
 from tests.support.commands import SCRIPTS, refusal, run
 from tests.support.processes import Script
 
@@ -145,7 +145,7 @@ def test_the_browser_opens_where_there_is_a_screen(
 ) -> None:
     opened: list[str] = []
     monkeypatch.setattr(explore.webbrowser, "open", opened.append)
-    monkeypatch.setattr(Orders, "serve", lambda *_: None)
+    monkeypatch.setattr(Requests, "serve", lambda *_: None)
     monkeypatch.setattr(Explorer, "open", lambda *_, **__: Explorer)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
         monkeypatch.delenv(name, raising=False)

@@ -96,11 +96,11 @@ def served(explorer: Any, answers: Any = ANSWERS) -> Iterator[Client]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "page_files", lambda: FILES)
         with server.running(listener, answers, explorer) as (site, address):
-            worker = threading.Thread(target=site.orders.serve)
+            worker = threading.Thread(target=site.requests.serve)
             worker.start()
             try:
                 token = address.partition("token=")[2]
                 yield Client(listener.getsockname()[1], token, site)
             finally:
-                site.orders.close()
+                site.requests.close()
                 worker.join()

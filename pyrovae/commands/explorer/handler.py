@@ -18,9 +18,9 @@ from urllib.parse import parse_qs
 from pyrovae.commands.explorer.connections import Connections, TimedReader, is_gone
 from pyrovae.commands.explorer.files import KINDS
 from pyrovae.commands.explorer.guard import HEADERS, Guard, Refused
-from pyrovae.commands.explorer.orders import Order, Orders
 from pyrovae.commands.explorer.rate import Rate
 from pyrovae.commands.explorer.reading import read_arguments, taken_order
+from pyrovae.commands.explorer.requests import Request, Requests
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import cut, cut_line
@@ -42,7 +42,7 @@ class Site:
         files: the files of the page by name.
         guard: who may ask.
         rate: how often.
-        orders: what waits for an answer.
+        requests: what waits for an answer.
         connections: the open connections.
     """
 
@@ -51,7 +51,7 @@ class Site:
     files: Mapping[str, bytes]
     guard: Guard
     rate: Rate = field(default_factory=lambda: Rate(per_second=60, burst=120))
-    orders: Orders = field(default_factory=Orders)
+    requests: Requests = field(default_factory=Requests)
     connections: Connections = field(default_factory=lambda: Connections(most=64))
 
     def answer(self, name: str, given: dict[str, Any], gone: Callable[[], bool]) -> dict[str, Any]:
@@ -68,7 +68,7 @@ class Site:
         client, number = taken_order(given)
         work = partial(self.answers[name], self.explorer, given)
         try:
-            found = self.orders.ask(Order(work, client, number), gone)
+            found = self.requests.ask(Request(work, client, number), gone)
         except InputError as error:
             raise Refused(400, cut_line(error)) from None
         except (Refused, ConnectionAbortedError):

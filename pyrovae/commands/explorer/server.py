@@ -91,7 +91,7 @@ def running(
     explorer: Any,
     host: str = "127.0.0.1",
 ) -> Iterator[tuple[Site, str]]:
-    """Context in which the page can be opened; `Site.orders.serve` then computes the answers.
+    """Context in which the page can be opened; `Site.requests.serve` then computes the answers.
 
     Args:
         listener: the socket that listens.

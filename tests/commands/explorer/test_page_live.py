@@ -29,12 +29,12 @@ def browser() -> Iterator[Any]:
 def live(programs: ModelGuidePair) -> Iterator[str]:
     """The address of the explorer of some programs."""
     with running(listening("127.0.0.1", 0), ANSWERS, explorer(programs)) as (site, address):
-        thread = Thread(target=site.orders.serve)
+        thread = Thread(target=site.requests.serve)
         thread.start()
         try:
             yield address
         finally:
-            site.orders.close()
+            site.requests.close()
             thread.join()
 
 

@@ -1,4 +1,4 @@
-"""One answer at a time, in one thread; of the orders of a client the newest wins."""
+"""One answer at a time, in one thread. A client's newest request replaces its older ones."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 from pyrovae.commands.explorer.guard import Refused
 
-__all__ = ["Order", "Orders"]
+__all__ = ["Request", "Requests"]
 
 Answer = dict[str, Any]
 
 
-class Order:
+class Request:
     """An answer to compute.
 
     Args:
         work: computes the answer.
-        client: the name of who asks: of its orders only the newest counts.
-        number: which of the client's orders this is; None where each order counts.
+        client: the name of who asks: of its requests only the newest counts.
+        number: which of the client's requests this is; None where each request counts.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class Order:
             self.error = error
         self.ended.set()
 
-    def older_than(self, other: Order) -> bool:
-        """Whether the other order replaces this one."""
+    def older_than(self, other: Request) -> bool:
+        """Whether the other request replaces this one."""
         return (
             self.number is not None
             and other.number is not None
@@ -50,75 +50,75 @@ class Order:
 
 
 #: Means that nobody has asked anything for a while.
-IDLE = Order(dict)
-#: Seconds without an order after which there is time to spare, and the seconds of one piece.
+IDLE = Request(dict)
+#: Seconds without an request after which there is time to spare, and the seconds of one piece.
 QUIET, SPARE = 0.5, 0.05
 
 
-class Orders:
-    """The orders that wait. One thread answers them, which alone touches the explorer.
+class Requests:
+    """The requests that wait. Only one thread, which answers them, uses the explorer.
 
     It is the main thread of the command, so that Ctrl-C ends also a long computation.
 
     Args:
-        most: the number of orders that may wait.
-        clients: the number of clients whose newest order is remembered.
+        most: the number of requests that may wait.
+        clients: the number of clients whose newest request is remembered.
     """
 
     def __init__(self, most: int = 64, clients: int = 256) -> None:
         self._most, self._clients = most, clients
         self._changed = threading.Condition()
-        self._waiting: list[Order] = []
-        self._newest: OrderedDict[str, Order] = OrderedDict()
+        self._waiting: list[Request] = []
+        self._newest: OrderedDict[str, Request] = OrderedDict()
         self._closed = False
 
-    def ask(self, order: Order, gone: Callable[[], bool] = lambda: False) -> Answer | None:
-        """Waits for an answer; None if a newer order of the same client was seen.
+    def ask(self, request: Request, gone: Callable[[], bool] = lambda: False) -> Answer | None:
+        """Waits for an answer; None if a newer request of the same client was seen.
 
         Args:
-            order: the order. One with a number, such as the place of a slider, goes first.
+            request: the request. One with a number, such as the place of a slider, goes first.
             gone: whether nobody waits for the answer any more.
 
         Raises:
-            Refused: if too many orders wait.
+            Refused: if too many requests wait.
             ConnectionAbortedError: if nobody waits any more.
             Exception: what the computation raised.
         """
         with self._changed:
-            if self._replaced(order):
+            if self._replaced(request):
                 return None
             if len(self._waiting) >= self._most:
                 raise Refused(429, f"{self._most} requests wait already: ask again later")
-            self._waiting.append(order)
+            self._waiting.append(request)
             self._waiting.sort(key=lambda own: own.number is None)
             self._changed.notify()
-        while not order.ended.wait(0.2):
-            if gone() and self._withdrawn(order):
+        while not request.ended.wait(0.2):
+            if gone() and self._withdrawn(request):
                 raise ConnectionAbortedError
-        if order.error is not None:
-            raise order.error
-        return order.answer
+        if request.error is not None:
+            raise request.error
+        return request.answer
 
-    def _withdrawn(self, order: Order) -> bool:
-        """Takes back an order; False if its answer is being computed."""
+    def _withdrawn(self, request: Request) -> bool:
+        """Takes back a request; False if its answer is being computed."""
         with self._changed:
-            waits = order in self._waiting
+            waits = request in self._waiting
             if waits:
-                self._waiting.remove(order)
+                self._waiting.remove(request)
             return waits
 
-    def _replaced(self, order: Order) -> bool:
-        """Drops the older orders of a client; whether the new one is itself older."""
-        if order.number is None:
+    def _replaced(self, request: Request) -> bool:
+        """Drops the older requests of a client; whether the new one is itself older."""
+        if request.number is None:
             return False
-        newest = self._newest.pop(order.client, order)
-        self._newest[order.client] = newest if order.older_than(newest) else order
+        newest = self._newest.pop(request.client, request)
+        self._newest[request.client] = newest if request.older_than(newest) else request
         if len(self._newest) > self._clients:
             self._newest.popitem(last=False)
-        for old in [other for other in self._waiting if other.older_than(order)]:
+        for old in [other for other in self._waiting if other.older_than(request)]:
             self._waiting.remove(old)
             old.ended.set()
-        return order.older_than(newest)
+        return request.older_than(newest)
 
     def serve(self, spare: Callable[[float], bool] = lambda seconds: True) -> None:
         """Computes answers in this thread, until `close`.
@@ -128,13 +128,13 @@ class Orders:
                 it returns that nothing is left.
         """
         done, patience = False, QUIET
-        while (order := self._next(None if done else patience)) is not None:
-            if order is IDLE:
-                piece = Order(lambda: {"done": spare(SPARE)})
+        while (request := self._next(None if done else patience)) is not None:
+            if request is IDLE:
+                piece = Request(lambda: {"done": spare(SPARE)})
                 piece.run()  # An error ends the work, not the server: a question meets it again.
                 done, patience = piece.answer is None or piece.answer["done"], 0.0
             else:
-                order.run()
+                request.run()
                 patience = QUIET
 
     def close(self) -> None:
@@ -143,8 +143,8 @@ class Orders:
             self._closed = True
             self._changed.notify()
 
-    def _next(self, patience: float | None) -> Order | None:
-        """The next order; `IDLE` if there is none for some seconds. None after `close`."""
+    def _next(self, patience: float | None) -> Request | None:
+        """The next request; `IDLE` if there is none for some seconds. None after `close`."""
         with self._changed:
             if patience is not None and not self._waiting and not self._closed:
                 self._changed.wait(patience)
