@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from pyrovae.commands.preparing import preparation
 from pyrovae.config.building import load_run
 from pyrovae.config.options import folder_parser
 from pyrovae.config.parsing import Parser
@@ -76,12 +77,15 @@ def readme(vae: ModelGuidePair, made: dict[str, Exported], failed: list[str]) ->
     ]
     for name, program in made.items():
         lines += ["", f"## `{name}.pt2`", "", *_interface(name, vae, program)]
+    if "encoder" in made:
+        lines += ["", "## Prepare an image", "", *preparation(vae)]
     return "\n".join([*lines, "", "## Use", "", *_example(vae, made)]) + "\n"
 
 
 def _interface(name: str, vae: ModelGuidePair, program: Exported) -> Iterator[str]:
     """The table of a program's inputs and outputs."""
-    black, white = vae.observe(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    ends = torch.tensor([0, 255], dtype=torch.uint8).reshape(2, 1, 1, 1)
+    black, white = vae.observe(ends).flatten(1).nanmean(1).tolist()
     binary = vae.likelihood.grey_levels is None
     greys = "no grey values" if binary else "grey values in between"
     encodes = name == "encoder"
@@ -111,7 +115,7 @@ def _example(vae: ModelGuidePair, made: dict[str, Exported]) -> Iterator[str]:
         program, binary = made["encoder"], vae.likelihood.grey_levels is None
         shape = ", ".join(map(str, program.takes))
         greys = f"2, (4, {shape})).float()" if binary else f"256, (4, {shape})) / 255"
-        yield f"images = torch.randint({greys}  # your images"
+        yield f"images = torch.randint({greys}  # your images, prepared as above"
         yield 'encoder = torch.export.load("encoder.pt2").module()'
         yield "q = encoder(images)"
         if program.family in torch.distributions.__all__:

@@ -39,7 +39,8 @@ def test_the_code_of_the_readme_runs_with_torch_alone(source: Path, tmp_path: Pa
         "decoder.pt2",
         "encoder.pt2",
     ]
-    (code,) = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    prepare, code = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    assert "def prepare(image)" in prepare
     subprocess.run(
         [sys.executable, "-I", "-c", ALONE.format(code=code)], cwd=out, check=True, timeout=300
     )
