@@ -165,7 +165,8 @@ class ModelGuidePair(Recorded, nn.Module):
         return (
             f"{type(self).__name__} has no encode, decode and prior of one latent vector, as VAE "
             "has: use Predictive(vae.model, guide=vae.guide, num_samples=N)(x, "
-            "**vae.inputs(attributes)), or `pyrovae inspect RUN`"
+            "**vae.inputs(attributes)), `pyrovae inspect RUN`, or `pyrovae explore RUN`, which "
+            "decodes traversals and paths between images of any programs"
         )
 
     def misfit(self, x: Tensor) -> str:
