@@ -158,11 +158,15 @@ def _reconstructions(
 
 def _sources(vae: ModelGuidePair, data: ImageData, count: int, given: Sequence[str]) -> list[str]:
     """The names of test images whose attributes samples have; empty if none are needed."""
-    if set(vae.attributes) <= {word.partition("=")[0] for word in given}:
-        return [""] * count  # Runs are shared without their images.
-    return [
-        f"test:{row}" for row in np.linspace(0, len(data.split("test")) - 1, count).astype(int)
-    ]
+    stated = {word.partition("=")[0] for word in given}
+    if lacking := [f"{name}=VALUE" for name in vae.attributes if name not in stated]:
+        try:
+            last = len(data.split("test")) - 1
+        except InputError as error:  # Runs are shared without their images.
+            state = f"or state the attributes of the samples: --given {' '.join(lacking)}"
+            raise InputError(f"{error}; {state}") from None
+        return [f"test:{row}" for row in np.linspace(0, last, count).astype(int)]
+    return [""] * count
 
 
 def known_attributes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import json
 import re
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator
@@ -217,7 +218,9 @@ class Card:
         if self.vae.parts() is not None:
             yield 'q = vae.encode(vae.preprocess("picture.png")[None])  # q(z given x)'
         yield "```\n"
-        yield f"```bash\npyrovae sample FOLDER --num 64 --out samples.png{flag}"
+        values = [f"{name}={self.vae.usual_value(name):g}" for name in self.vae.attributes]
+        given = f" --given {shlex.join(values)}" if values else ""
+        yield f"```bash\npyrovae sample FOLDER --num 64{given} --out samples.png{flag}"
         yield "pyrovae train --init_from FOLDER  # continues from these weights\n```\n"
 
 

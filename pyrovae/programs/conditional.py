@@ -355,6 +355,11 @@ class ConditionalVAE(ModelGuidePair):
         """The number of classes of an attribute that is a label; 0 for a number."""
         return self.model.features.num_classes[self.attributes.index(name)]
 
+    def usual_value(self, name: str) -> float:
+        """The first class of a label; the mean of a number, or 0 or 1 if it is between these."""
+        mean = float(self.model.features.loc[self.attributes.index(name)])
+        return float(round(mean) if 0 <= mean <= 1 else f"{mean:.3g}")
+
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if a label is not one of its classes."""
         classes = self.classes_of(name)

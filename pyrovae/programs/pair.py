@@ -252,6 +252,10 @@ class ModelGuidePair(Recorded, nn.Module):
         """The number of classes of an attribute that is a label 0, 1, ...; 0 for a number."""
         return 0
 
+    def usual_value(self, name: str) -> float:
+        """A value of an attribute that is near those of the training images; 0 by default."""
+        return 0.0
+
     def check_given(self, name: str, value: float) -> None:
         """Raises `InputError` if an attribute cannot have a value; takes any by default."""
 

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from pyrovae import ConditionalVAE, MLPDecoder, MLPEncoder
-from pyrovae.commands.sample import known_attributes
+from pyrovae.commands.sample import draw, known_attributes, parser
 from pyrovae.data import ImageFolder
 from pyrovae.utils.errors import InputError
+from tests.support.programs import ladder_vae, semi_supervised, two_latents
+from tests.support.small import small_data
 
 
 @pytest.fixture
@@ -97,6 +100,26 @@ def test_without_the_images_a_class_has_no_name(tmp_path: Path) -> None:
     assert edited(data, [""], ["age=1", "gender=1"]) == [[1, 1]]
     with pytest.raises(InputError, match="gender=male: no number; the names of .*/gone: no such"):
         edited(data, [""], ["age=1", "gender=male"])
+
+
+def test_samples_without_the_images_need_all_attributes(tmp_path: Path) -> None:
+    data = ImageFolder(str(tmp_path / "gone"), 8, 1)
+    vae, device = conditional(data), torch.device("cpu")
+    state = "or state the attributes of the samples: --given gender=VALUE"
+    with pytest.raises(InputError, match=f"gone: no such folder.*; {state}$"):
+        draw(parser().parse_args(["run", "--num=2", "--given", "age=3"]), vae, data, device)
+    options = parser().parse_args(["run", "--num=2", "--given", "age=3", "gender=1"])
+    assert draw(options, vae, data, device).ndim == 3
+
+
+@pytest.mark.parametrize("make", [ladder_vae, semi_supervised, two_latents])
+@pytest.mark.parametrize("what", [["--traverse", "0"], ["--interpolate", "test:0", "test:1"]])
+def test_walks_of_programs_with_other_latents_are_in_the_explorer(
+    make: Any, what: list[str]
+) -> None:
+    options = parser().parse_args(["run", *what])
+    with pytest.raises(InputError, match="`pyrovae explore RUN`, which decodes traversals and"):
+        draw(options, make(), small_data(), torch.device("cpu"))
 
 
 def test_a_file_of_the_data_set_has_its_attributes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,28 @@ def test_commands_open_a_shared_run(
     out = f"--run_dir={tmp_path / 'run'}"
     assert run("train", [*TINY, f"--init_from={shared}", out], monkeypatch) == 0
     assert f"starts from {shared} (epoch 1): copies" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_command_of_the_card_states_the_attributes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attributes = "--program.attributes=[skin_tone, yaw]"
+    options = [*TINY, "--program=ConditionalVAE", attributes, f"--run_dir={tmp_path / 'run'}"]
+    assert run("train", options, monkeypatch) == 0
+    share.main([str(tmp_path / "run"), "--out", str(tmp_path / "out")])
+    card = (tmp_path / "out" / "README.md").read_text()
+    (line,) = [own for own in card.splitlines() if own.startswith("pyrovae sample FOLDER")]
+    given = shlex.split(line)[3:]
+    assert given[2] == "--given" and given[3].startswith("skin_tone=")
+    monkeypatch.chdir(tmp_path)
+
+    def absent(*_: object) -> None:
+        raise InputError("no images")
+
+    monkeypatch.setattr("pyrovae.SyntheticFaces.split", absent)
+    assert run("sample", ["out", *given], monkeypatch) == 0
+    assert Path("samples.png").exists()
 
 
 def test_what_cannot_be_opened_is_not_shared(source: Path, tmp_path: Path) -> None:

@@ -139,6 +139,13 @@ def test_values_that_no_attribute_of_0_and_1_has_are_far_from_the_data(share: fl
     assert all("standard deviations" in vae.far_from_data(name, value) for value in (-1.0, 2.0))
 
 
+def test_usual_values_are_near_those_of_the_training_images() -> None:
+    vae = conditional_vae()
+    ones, years = np.arange(9) % 3 == 0, np.linspace(1990.4, 2021.7, 9)
+    vae.model.features.learn(np.stack([ones, years], 1).astype(np.float32))
+    assert [vae.usual_value(name) for name in vae.attributes] == [0.0, 2010.0]
+
+
 @pytest.mark.parametrize("value", [-1.0, 0.5, 3.0])
 def test_a_given_label_must_be_a_class(value: float) -> None:
     how: dict[str, Any] = {"attributes": ["label", "age"], "num_classes": {"label": 3}}
