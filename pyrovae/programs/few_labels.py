@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pyrovae.data import ImageData, Split
 from pyrovae.likelihoods import Likelihood
-from pyrovae.programs.conditional import one_hot
+from pyrovae.programs.features import one_hot
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.programs.vae import built, check_latent_parts, check_spaces
 from pyrovae.utils.errors import InputError

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyrovae.utils.randomness import private_randomness
 
-__all__ = ["check_range", "count"]
+__all__ = ["check_grey_values", "check_range", "count"]
 
 
 def check_range(x: Tensor, observe: Callable[[Tensor], Tensor]) -> None:
@@ -49,3 +49,14 @@ def count(x: Tensor) -> int:
             f"{x.dtype} of shape {tuple(x.shape)}"
         )
     return len(x)
+
+
+def check_grey_values(images: Tensor) -> None:
+    """Raises `ValueError` unless images are a uint8 tensor."""
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
+        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(
+            f"images must be a uint8 tensor of grey values, got {got}; torch.tensor converts a "
+            "uint8 array, (255 * images).round().to(torch.uint8) floats in [0, 1], and "
+            "torch.stack([vae.preprocess(image) for image in images]) files and raw arrays"
+        )

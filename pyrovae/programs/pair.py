@@ -14,7 +14,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from pyrovae.likelihoods import Likelihood
-from pyrovae.programs.observing import check_range
+from pyrovae.programs.observing import check_grey_values, check_range
 from pyrovae.programs.parts import Parts
 from pyrovae.utils.arguments import Recorded
 from pyrovae.utils.errors import InputError, check_kind
@@ -165,8 +165,7 @@ class ModelGuidePair(Recorded, nn.Module):
         return (
             f"{type(self).__name__} has no encode, decode and prior of one latent vector, as VAE "
             "has: use Predictive(vae.model, guide=vae.guide, num_samples=N)(x, "
-            "**vae.inputs(attributes)), `pyrovae inspect RUN`, or `pyrovae explore RUN`, which "
-            "decodes traversals and paths between images of any programs"
+            "**vae.inputs(attributes)), `pyrovae inspect RUN`, or `pyrovae explore RUN`"
         )
 
     def misfit(self, x: Tensor) -> str:
@@ -283,7 +282,7 @@ class ModelGuidePair(Recorded, nn.Module):
             ValueError: if the images are not a uint8 tensor. Floats in [0, 1], as `sample`
                 returns them, would count as almost black.
         """
-        _require_grey_values(images)
+        check_grey_values(images)
         return self.observe_greys(images)
 
     def scored(self, images: Tensor) -> Tensor:
@@ -302,7 +301,7 @@ class ModelGuidePair(Recorded, nn.Module):
         Raises:
             ValueError: if the images are not a uint8 tensor.
         """
-        _require_grey_values(images)
+        check_grey_values(images)
         return self.scored_greys(images)
 
     def scored_greys(self, greys: Tensor) -> Tensor:
@@ -389,13 +388,3 @@ class ModelGuidePair(Recorded, nn.Module):
             replayed = poutine.replay(known, trace=guide)
             trace = poutine.trace(replayed).get_trace(flat, **changed)
             return self.likelihood.to_images(trace.nodes["x"]["fn"]).reshape(x.shape)
-
-
-def _require_grey_values(images: Tensor) -> None:
-    if not isinstance(images, Tensor) or images.dtype != torch.uint8:
-        got = images.dtype if isinstance(images, Tensor) else type(images).__name__
-        raise ValueError(
-            f"images must be a uint8 tensor of grey values, got {got}; torch.tensor converts a "
-            "uint8 array, (255 * images).round().to(torch.uint8) floats in [0, 1], and "
-            "torch.stack([vae.preprocess(image) for image in images]) files and raw arrays"
-        )

@@ -30,7 +30,7 @@ from pyrovae import (
     VonMisesFisher,
     load,
 )
-from pyrovae.programs.conditional import Features
+from pyrovae.programs.features import Features
 from pyrovae.programs.pair import run_both
 from tests.support.commands import refusal, run
 from tests.support.programs import conditional_vae
