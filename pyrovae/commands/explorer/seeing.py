@@ -134,7 +134,10 @@ class Images:
         return self._seen[key]
 
     def _split_of(self, name: str) -> Split:
-        """One image as a split."""
+        """One image as a split; a data set may read folders to find an image."""
+        for seen in self._seen.values():
+            if seen.name == name:
+                return seen.split
         if name in self._uploads:
             return self._uploads[name]
         if name in self._rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,20 @@ def test_an_upload_with_its_attributes_is_the_same_as_the_image() -> None:
     # What is known of an image is not changed by what is given.
     others = known["given"] | {"kind": 0.0}
     assert ask(own, "image", name=name, given=others)["loc"] == known["loc"]
+
+
+def test_an_image_of_the_data_set_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, asked = labelled(), Counter[str]()
+    find = own.data.named
+
+    def named(name: str) -> Any:
+        asked[name] += 1
+        return find(name)
+
+    monkeypatch.setattr(own.data, "named", named)
+    for kind in (0.0, 1.0):
+        ask(own, "decode", z=[[0.0, 0.0, kind]], name="train:3", given={"kind": kind})
+    assert asked == {"train:3": 1}
 
 
 def test_an_upload_is_scored_with_the_class_that_is_given() -> None:
