@@ -163,10 +163,11 @@
       const put = v => { input.checked = v > (low + high) / 2; };
       return { input, read: () => (input.checked ? high : low), put };
     },
-    number: ({ low, high }) => {
+    number: ({ name, low, high }) => {
       const input = make("input", { type: "range", min: low, max: high, step: (high - low) / 200 });
-      const put = v => {  // Values of images may be beyond the usual range.
-        Object.assign(input, { min: Math.min(low, v), max: Math.max(high, v), value: v });
+      const put = v => {  // The value of the image may be beyond the usual range.
+        const all = [low, high, v, explorer.chosen.given[name]];
+        Object.assign(input, { min: Math.min(...all), max: Math.max(...all), value: v });
       };
       return { input, read: () => Number(input.value), put };
     },
