@@ -11,8 +11,8 @@ from pyrovae.distributions.outliers import *
 from pyrovae.distributions.pixels import *
 from pyrovae.distributions.spline import *
 from pyrovae.distributions.transformed import *
-from pyrovae.distributions.unread import *
 from pyrovae.distributions.von_mises_fisher import *
+from pyrovae.distributions.without_sync import *
 from pyrovae.utils.discovery import exports
 
 __all__ = exports(__name__)

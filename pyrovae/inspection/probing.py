@@ -178,7 +178,7 @@ def gains(scores: pandas.DataFrame) -> pandas.Series:
     return found.sort_values(ascending=False, kind="stable")
 
 
-def unread(scores: pandas.DataFrame) -> pandas.DataFrame:
+def at_chance(scores: pandas.DataFrame) -> pandas.DataFrame:
     r"""The rows of the attributes that are not shown to be predicted better than chance.
 
     The test is that of Student's t at a level of 2.5% at most. The deviation of an area, or with

@@ -11,11 +11,11 @@ from pyrovae.inspection.probing import (
     PENALTIES,
     _folds,
     _grouped_penalties,
+    at_chance,
     enough,
     held_out_predictions,
     known_probes,
     probes,
-    unread,
 )
 from tests.support.tables import Z_LIMIT
 
@@ -100,7 +100,7 @@ def test_attributes_by_chance_are_seldom_called_predicted(
         codes += np.sqrt(1 - alike) * rng.normal(size=(80, 3))
         sign = (rng.permutation(size) < size / 2).astype(float)
         table = pandas.DataFrame({"sign": sign[places], "level": rng.normal(size=size)[places]})
-        for name in set(table) - set(unread(probes(codes, table, seed=seed, groups=own)).index):
+        for name in set(table) - set(at_chance(probes(codes, table, seed=seed, groups=own)).index):
             found[name] += 1
     assert max(found.values()) < 12
 
@@ -108,9 +108,9 @@ def test_attributes_by_chance_are_seldom_called_predicted(
 def test_attributes_that_codes_show_are_called_predicted() -> None:
     codes, table, groups = recognised()
     shown = pandas.DataFrame({"sign": codes[:, 0] > 0, "level": codes[:, 1]}).astype(float)
-    assert not len(unread(probes(codes, shown, groups=groups)))
+    assert not len(at_chance(probes(codes, shown, groups=groups)))
     few = groups < 5  # So few groups may differ in any order by chance.
-    assert len(unread(probes(codes[few], shown[few][["level"]], groups=groups[few]))) == 1
+    assert len(at_chance(probes(codes[few], shown[few][["level"]], groups=groups[few]))) == 1
 
 
 def test_the_penalty_is_that_for_new_groups() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from pyrovae.inspection.attributes import attribute_table, known_directions
 from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.plotting import draw_sheet, heat_map, picture
-from pyrovae.inspection.probing import FEWEST, enough, gains, known_probes, unread
+from pyrovae.inspection.probing import FEWEST, at_chance, enough, gains, known_probes
 from pyrovae.inspection.section import Drawing, Section
 from pyrovae.inspection.sections.traversals import shown_means
 from pyrovae.inspection.subject import Subject
@@ -94,7 +94,7 @@ def _edit_part(
     scores, arrows, table = scores.loc[names], arrows.loc[names], table[names]
     effects = edit_effects(whole, arrows, table)
     ranked = list(gains(scores).index)
-    missed = set(unread(scores).index)
+    missed = set(at_chance(scores).index)
     best = [name for name in ranked if name not in missed][:ROWS] or ranked[:1]
     figures = _edits(whole, arrows.loc[best], table, _where(subject, scores.loc[best]))
     figures["edit_effects"] = _effects_drawing(whole, scores, effects)
@@ -156,7 +156,7 @@ def _says(scores: pandas.DataFrame, left_out: dict[str, str]) -> list[str]:
 
 def _kind_says(kind: str, rows: pandas.DataFrame) -> list[str]:
     """The sentences on the attributes of one score, the best first."""
-    missed = unread(rows)
+    missed = at_chance(rows)
     shown = rows.drop(missed.index) if len(missed) < len(rows) else rows
     best = (
         f"{CHANCE[kind][1]} on unseen images is {shown['value'].iloc[0]:.3f} ± "
