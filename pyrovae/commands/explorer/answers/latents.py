@@ -21,7 +21,7 @@ from pyrovae.commands.explorer.checking import chosen, numbers, points, text, wh
 from pyrovae.commands.explorer.opening import Explorer
 from pyrovae.inspection.exploring import Predictions
 from pyrovae.inspection.holes import posterior_distances
-from pyrovae.inspection.probing import unread
+from pyrovae.inspection.probing import at_chance
 from pyrovae.inspection.traversals import linear_path, spherical_path
 
 __all__ = ["attributes", "decode", "ground", "nearest", "path"]
@@ -133,7 +133,7 @@ def attributes(explorer: Explorer, given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(found, str):
         return {"attributes": [], "left_out": {}, "says": f"{found}."}
     left_out = found.left_out | dict.fromkeys(
-        map(str, unread(explorer.scores).index), "not predicted from the posterior means"
+        map(str, at_chance(explorer.scores).index), "not predicted from the posterior means"
     )
     rows = [
         _attribute(explorer, found, place)
