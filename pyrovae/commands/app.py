@@ -16,6 +16,7 @@ from functools import partial
 from typing import NoReturn
 
 from pyrovae.commands.help_cache import is_kept, kept_help
+from pyrovae.utils.pipes import say
 from pyrovae.utils.version import __version__
 
 __all__ = ["COMMANDS", "main", "run"]
@@ -41,7 +42,7 @@ def main() -> NoReturn:
     """Runs the command that the first argument names."""
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "--version"):
-        print(f"pyrovae {__version__}" if name == "--version" else overview())
+        say(f"pyrovae {__version__}" if name == "--version" else overview())
         raise SystemExit(0)
     if name not in COMMANDS:
         sys.stderr.write(f"error: {name}: no such command{suggestion(name)}\n")
@@ -59,7 +60,7 @@ def run(name: str, arguments: list[str] | None = None) -> NoReturn:
     exit_on_interrupts()
     given = sys.argv[1:] if arguments is None else arguments
     if is_kept(given) and (text := kept_help(name, given, partial(_help, name, given))):
-        print(text, end="")
+        say(text.removesuffix("\n"))
         raise SystemExit(0)
     module = importlib.import_module(f"pyrovae.commands.{module_of(name)}")
     from pyrovae.commands.running import run_command

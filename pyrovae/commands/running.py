@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.pipes import CLOSED, stdout_closed
 from pyrovae.utils.process_group import Group, PeerFailed, processes
 from pyrovae.utils.signals import (
     Diverged,
@@ -33,7 +33,7 @@ def run_command(
 
     Exit codes: 0 success; 1 the run diverged, or another process failed; 2 wrong input; 130
     stopped by SIGINT, 143 by SIGTERM, 129 by SIGHUP and 138 by SIGUSR1 (128 plus the signal's
-    number), with training saved.
+    number), with training saved; 141 nobody reads standard output any more.
     """
     code, group = 0, Group()
     try:
@@ -44,11 +44,9 @@ def run_command(
         group.leave()
         if swallowed_interrupts():
             raise KeyboardInterrupt
-    except BrokenPipeError:  # The reader of a pipe, such as `head`, has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 141  # As a shell reports SIGPIPE, which Windows lacks.
     except (InputError, OSError) as error:
-        code = _complain(cut_line(_said(error)), 2, group)
+        ended = isinstance(error, BrokenPipeError) and stdout_closed()
+        code = CLOSED if ended else _complain(cut_line(_said(error)), 2, group)
     except (Diverged, PeerFailed) as error:
         code = _complain(str(error), 1, group)
     except Interrupted as error:

@@ -54,9 +54,11 @@ def draw_pictures(subject: Subject, rare: Outliers) -> Drawing:
     tables = {"Least probable": own.head(ROW), "Most probable": own.tail(ROW)}
     tables |= {"Shown": shown.head(ROW)} if len(shown) else {}
     tables[LARGEST] = (shown if len(shown) else own).nlargest(ROW, "residual")
-    taken = {title: _images(subject, rare, table) for title, table in tables.items()}
-    rows = {title: torch.from_numpy(images.images) / 255 for title, images in taken.items()}
-    rows["Where they are"] = _maps(rare, taken[LARGEST])
+    rows = {
+        title: torch.from_numpy(_source(subject, rare, own).take(own.row.to_numpy()).images) / 255
+        for title, own in tables.items()
+    }
+    rows["Where they are"] = _maps(subject, rare, tables[LARGEST])
     notes = {
         title: [f"{own.log_evidence:,.0f}\n{own.rank:.0%}" for own in table.itertuples()]
         for title, table in tables.items()
@@ -74,17 +76,17 @@ def draw_pictures(subject: Subject, rare: Outliers) -> Drawing:
     )
 
 
-def _images(subject: Subject, rare: Outliers, table: pandas.DataFrame) -> Split:
-    """The images of a table of shown images, or of the split."""
-    split = subject.shown if (table.split == "shown").all() else rare.split
-    return split.take(table.row.to_numpy())
+def _source(subject: Subject, rare: Outliers, table: pandas.DataFrame) -> Split:
+    """What the column `row` of a table of shown images, or of the split, counts."""
+    return subject.shown if (table.split == "shown").all() else rare.split
 
 
-def _maps(rare: Outliers, images: Split) -> torch.Tensor:
+def _maps(subject: Subject, rare: Outliers, table: pandas.DataFrame) -> torch.Tensor:
     """Maps of relative residuals as pictures with the channels of the images."""
-    maps = torch.from_numpy(rare.residuals.maps(images)).float()
+    source = _source(subject, rare, table)
+    maps = torch.from_numpy(rare.residuals.maps(source, table.row.tolist())).float()
     grey = ((maps - 1) / (BRIGHT - 1)).clamp(0, 1)
-    return grey[:, None].expand(-1, images.images.shape[1], -1, -1)
+    return grey[:, None].expand(-1, source.images.shape[1], -1, -1)
 
 
 def draw_log_evidence(subject: Subject, rare: Outliers) -> Drawing:

@@ -81,7 +81,7 @@ class Outliers:
             Those of two-sample Kolmogorov-Smirnov tests of `log_evidence` and of `residual`, by
             name, with one image per group.
         """
-        shown = self.shown.drop_duplicates("group")
+        shown = self.shown.sort_values("row").drop_duplicates("group")  # Not the least probable.
         _, kept = np.unique(self.reference_groups, return_index=True)
         usual = {"log_evidence": self.reference, "residual": self.residuals.of_reference()}
         return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -52,9 +52,19 @@ class RelativeResiduals:
     def __init__(self, subject: Subject, reference: Split) -> None:
         self.subject, self.reference = subject, reference
 
-    def maps(self, images: Split) -> np.ndarray:
-        """The relative residuals of some images, `(N, H, W)`."""
-        return torch.cat([*self._relative(images)]).numpy()
+    def maps(self, images: Split, rows: Sequence[int]) -> np.ndarray:
+        """The relative residuals of some images, `(N, H, W)`, at the draws that `largest` has.
+
+        Args:
+            images: those that `largest` gets.
+            rows: the indices of the images with a map.
+        """
+        found: dict[int, Tensor] = {}
+        first = 0
+        for own in self._relative(images):
+            found |= {row: own[row - first] for row in rows if first <= row < first + len(own)}
+            first += len(own)
+        return torch.stack([found[row] for row in rows]).numpy()
 
     def largest(self, images: Split) -> pandas.DataFrame:
         """The largest relative `residual` of each image, and its `row` and `column`."""

@@ -103,8 +103,9 @@ class DIP(PerImageELBO):
     $$\text{loss} = -\text{ELBO} + \lambda_o \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} -
     1)^2, \quad C = \text{Cov}_{q(z)}[z]$$
 
-    The penalty is estimated without bias: each square is the product of the estimates from the
-    draws of two halves of a batch.
+    where C is the covariance of the draws of a batch of B images. The squares of estimates are
+    too large on average, by about $C_{ii} C_{jj} / B$ each, which makes variances smaller where
+    there are many dimensions and few images per batch.
 
     Use it for dimensions that are uncorrelated over the data, at a smaller loss of ELBO than with
     a high beta.
@@ -144,16 +145,13 @@ class DIP(PerImageELBO):
 
     def penalty(self, z: Tensor) -> Tensor:
         """The penalty in nats of draws `(*, B, D)`, averaged over `*`."""
-        if z.shape[-2] < 4:
-            raise ValueError("DIP needs batches of at least 4 images")
-        # The square of one estimate would be too large, most for many dimensions and few images.
+        count = z.shape[-2]
+        if count < 2:
+            raise ValueError("DIP needs batches of at least 2 images")
+        centred = z - z.mean(-2, keepdim=True)
         eye = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-        first, second = (_covariance(half) - eye for half in z.tensor_split(2, -2))
         weights = self.off_diagonal * (1 - eye) + self.diagonal * eye
-        return (weights * first * second).sum((-2, -1)).mean()
-
-
-def _covariance(z: Tensor) -> Tensor:
-    """The covariance of draws `(*, B, D)` without bias, `(*, D, D)`."""
-    centred = z - z.mean(-2, keepdim=True)
-    return centred.mT @ centred / (z.shape[-2] - 1)
+        # Products of estimates from two halves have no bias, but no lower limit either: with
+        # large weights and small batches the variances then grow without end.
+        squares = (centred.mT @ centred / (count - 1) - eye).square()
+        return (weights * squares).sum((-2, -1)).mean()

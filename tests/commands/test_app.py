@@ -10,6 +10,7 @@ import pytest
 
 import pyrovae
 from pyrovae.commands import app
+from pyrovae.commands.running import run_command
 from pyrovae.utils.version import __version__
 
 lazy = pytest.mark.skipif(not hasattr(pyrovae, "__getattr__"), reason="pyrovae imports torch")
@@ -94,9 +95,20 @@ def test_what_needs_no_torch_does_not_import_it() -> None:
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
-    command = [sys.executable, "-m", "pyrovae", "parts"]
+@pytest.mark.parametrize("arguments", [["parts"], ["--help"], ["train", "--help"]])
+def test_a_reader_that_has_seen_enough_is_no_error(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "pyrovae", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stderr is not None
         process.stdout.close()
         assert (process.wait(), process.stderr.read()) == (141, b"")
+
+
+def test_another_broken_pipe_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(arguments: list[str]) -> None:
+        raise BrokenPipeError("the tracker has gone")
+
+    with pytest.raises(SystemExit) as stopped:
+        run_command(command, [])
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: the tracker has gone\n"

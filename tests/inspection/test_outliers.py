@@ -199,10 +199,12 @@ def test_training_images_are_ranked_among_each_other() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moved", [0.0, 1.0])
-def test_a_drift_of_all_shown_images_is_noticed(moved: float) -> None:
+@pytest.mark.parametrize("per_group", [1, 5])
+def test_a_drift_of_all_shown_images_is_noticed(moved: float, per_group: int) -> None:
     made = LinearGaussian(True)
     subject = linear_subject(made, 100)
-    shown = split_of(made.images(80) + moved)
+    groups = np.arange(80 * per_group) // per_group
+    shown = replace(split_of(made.images(len(groups)) + moved), groups=groups)
     found = find_outliers(replace(subject, shown=shown), draws=25).drift()
     assert set(found) == {"log_evidence", "residual"}
     assert all((p < FALSE_ALARM) == bool(moved) for p in found.values())
