@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.utils.lazy import pandas
@@ -182,11 +181,13 @@ def _row(values: np.ndarray) -> dict[str, Any]:
 
 def _apart(values: np.ndarray, first: np.ndarray) -> dict[str, Any]:
     """The difference of two means, its standard error, and the p-value of Welch's t test."""
+    from scipy.stats import ttest_ind_from_stats
+
     found = {"minus_first": values.mean() - first.mean()}
     error = math.hypot(*(Estimate.of(own).error or 0.0 for own in (values, first)))
     if error > 0:  # It is NaN with one seed, and 0 for constants, such as sizes.
         found["minus_first_error"] = error
         sides = [(own.mean(), own.std(ddof=1), len(own)) for own in (values, first)]
-        test = stats.ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False)
+        test = ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False)
         found["p_value"] = float(test.pvalue)
     return found

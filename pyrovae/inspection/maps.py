@@ -128,7 +128,7 @@ def prior_quantiles(
     Returns:
         `(P, D)`.
     """
-    found = torch.quantile(draws, probabilities.to(draws), dim=0)
+    found = torch.quantile(draws.cpu(), probabilities.to(draws).cpu(), dim=0).to(draws)
     for name, fn in prior_sites(space, draws, **inputs).items():
         exact = _exact_quantiles(fn, probabilities.to(draws), len(draws))
         if exact is not None:

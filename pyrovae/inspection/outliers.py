@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import ks_2samp
 
 from pyrovae.data import SPLITS, Split
 from pyrovae.data.rows import spread_rows
@@ -81,6 +80,8 @@ class Outliers:
             Those of two-sample Kolmogorov-Smirnov tests of `log_evidence` and of `residual`, by
             name, with one image per group.
         """
+        from scipy.stats import ks_2samp
+
         shown = self.shown.sort_values("row").drop_duplicates("group")  # Not the least probable.
         _, kept = np.unique(self.reference_groups, return_index=True)
         usual = {"log_evidence": self.reference, "residual": self.residuals.of_reference()}
