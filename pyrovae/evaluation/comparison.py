@@ -17,7 +17,6 @@ from pyrovae.runs import RunDirectory
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas as pd
-from pyrovae.utils.plain import flat
 from pyrovae.utils.text import printable, short_names
 
 __all__ = ["Comparison", "check_comparable", "compare"]
@@ -87,7 +86,7 @@ def compare(
     named, apart = aligned(dict(zip(names, reports, strict=True)), scored)
     columns, greys = _columns(named), any(report.shift for report in reports)
     given = [name for name, report in named.items() if report.given]
-    sweep = Sweep({name: flat(RunDirectory(own.run).options()) for name, own in named.items()})
+    sweep = Sweep({name: RunDirectory(own.run).flat_options() for name, own in named.items()})
     files = [out / f"comparison{own}" for own in (".csv", ".png", "_curves.png")]
     _write(columns, named, files[0], greys, sweep)
     draw_scores(columns, sweep.places, _seen(named[names[0]], given, greys), files[1])

@@ -15,7 +15,6 @@ from pyrovae.evaluation.seeds import Sweep
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
-from pyrovae.utils.plain import flat
 
 __all__ = ["runs_in"]
 
@@ -38,7 +37,7 @@ def runs_in(folders: Sequence[str | Path]) -> pandas.DataFrame:
             raise InputError(f"{own}: no run in this folder or its subfolders")
         found += inside
     runs = {str(root): RunDirectory(root) for root in found}
-    sweep = Sweep({name: flat(run.options()) for name, run in runs.items()})
+    sweep = Sweep({name: run.flat_options() for name, run in runs.items()})
     rows = [{"run": name, **_row(run), "options": sweep.title(name)} for name, run in runs.items()]
     return pandas.DataFrame(rows).sort_values("elbo", ascending=False, ignore_index=True)
 
