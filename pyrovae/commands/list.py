@@ -11,7 +11,8 @@ from pyrovae.evaluation.tables import aligned
 from pyrovae.utils.text import printable
 
 #: The titles of the columns.
-TITLES = ["run", "state", "best epoch", "validation ELBO", "bits/dim", "test ELBO", "differs in"]
+TITLES = ["run", "state", "best epoch", "validation ELBO", "bits/dim", "test ELBO", "test images"]
+TITLES += ["differs in"]
 
 
 def main(arguments: list[str]) -> None:
@@ -19,7 +20,7 @@ def main(arguments: list[str]) -> None:
     parser = Parser(prog="pyrovae list", description="Lists runs, the best first.")
     parser.add_argument("folders", nargs="*", default=["runs"], help="folders of runs")
     table = runs_in(parser.parse_args(arguments).folders)
-    print(aligned([TITLES, *map(_cells, table.itertuples())], left=(0, 1, 6)))
+    print(aligned([TITLES, *map(_cells, table.itertuples())], left=(0, 1, 7)))
     print("ELBO in nats per image; runs of other data or likelihoods may have other scales")
 
 
@@ -30,6 +31,7 @@ def _cells(row: Any) -> list[str]:
         f"{row.elbo:,.2f}",
         f"{row.bits_per_dim:.4f}",
         f"{Estimate(row.test, row.error):,.2f}",
+        f"{row.test_images:,.0f}",
     ]
     known = ["" if text == "nan" else text for text in numbers]
     return [printable(row.run), row.state, *known, row.options]

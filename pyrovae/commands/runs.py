@@ -117,9 +117,10 @@ def list_runs(*folders: str | Path) -> pandas.DataFrame:
         folders: by default `runs`.
 
     Returns:
-        One row per run: `run`, its directory; `state`, "ended" or how far it is trained; the
-        `best_epoch` with its validation `elbo` and `bits_per_dim`; the ELBO of the `test` split
-        and its `error`, if it was scored; `options`, those in which it differs from the others.
+        One row per run: `run`, its directory; `state`, "ended", "shared", or how far it is
+        trained; the `best_epoch` with its validation `elbo` and `bits_per_dim`; the ELBO of the
+        `test` split with its `error` and the number of `test_images`, if the best epoch was
+        scored; `options`, those of the model in which it differs from the others.
 
     Raises:
         InputError: if a folder does not exist, or has no run.

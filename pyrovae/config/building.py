@@ -14,7 +14,7 @@ from pyrovae.config.blame import blamed
 from pyrovae.config.naming import arguments_of, loaded_class
 from pyrovae.config.options import parts_parser
 from pyrovae.config.parsing import Parser
-from pyrovae.config.resuming import PLACES, read_config
+from pyrovae.config.resuming import read_config
 from pyrovae.config.roles import PARTS
 from pyrovae.config.trust import Consent
 from pyrovae.data import ImageData, as_image_data, spread
@@ -23,6 +23,7 @@ from pyrovae.engine import Engine
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
 from pyrovae.runs import RunDirectory
+from pyrovae.runs.free import PLACES
 from pyrovae.runs.own_code import place_in_own_code
 from pyrovae.training.initialization import WarmStart
 from pyrovae.training.recipe import Recipe

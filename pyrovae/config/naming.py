@@ -9,7 +9,7 @@ import os
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +24,7 @@ from pyrovae.runs.own_code import module_file, place_in_own_code
 from pyrovae.utils.discovery import is_class
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.log import warn
-from pyrovae.utils.text import cut
+from pyrovae.utils.text import cut, within
 
 __all__ = [
     "Hint",
@@ -39,7 +39,6 @@ __all__ = [
     "loaded_class",
     "origins",
     "own_class",
-    "within",
 ]
 
 #: The packages whose classes need no consent, by role; for other roles, only pyrovae.
@@ -184,11 +183,6 @@ def loaded_class(path: str) -> type | None:
 def origins(base: type) -> tuple[str, ...]:
     """The packages whose classes of a role need no consent."""
     return () if base is object else PACKAGES.get(base, ("pyrovae",))
-
-
-def within(path: str, packages: Iterable[str]) -> bool:
-    """Whether a dotted path lies in one of these packages."""
-    return any(path == package or path.startswith(f"{package}.") for package in packages)
 
 
 def is_known(found: type) -> bool:

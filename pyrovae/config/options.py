@@ -17,13 +17,14 @@ from torch import Tensor
 from pyrovae.config.naming import arguments_of
 from pyrovae.config.parsing import Parser, answer_help, is_stated, joined, options_given, value_of
 from pyrovae.config.presets import preset_names
-from pyrovae.config.resuming import PLACES, check_kept, config_text, stated_config
+from pyrovae.config.resuming import check_kept, config_text, stated_config
 from pyrovae.config.roles import ALSO, LINKED, LISTS, NESTED, PARTS, TRAINING, Role
 from pyrovae.config.trust import Consent, add_trust, consent_of
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta, check_objective_name
 from pyrovae.programs.links import LINKS
 from pyrovae.runs.directory import RunDirectory
+from pyrovae.runs.free import PLACES
 from pyrovae.training.trainer import Trainer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import from_yaml

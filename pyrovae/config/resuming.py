@@ -13,14 +13,14 @@ from pyrovae.config.roles import LISTS
 from pyrovae.config.trust import Consent
 from pyrovae.runs.checkpoint import load_checkpoint
 from pyrovae.runs.directory import RunDirectory
-from pyrovae.training.description import PLACES
+from pyrovae.runs.free import is_place
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import flat, from_yaml
 
 #: Arguments of data sets that may be "auto": the run records what the images determine.
 FOUND = ("black", "white")
 
-__all__ = ["PLACES", "check_kept", "config_text", "read_config", "stated_config"]
+__all__ = ["check_kept", "config_text", "read_config", "stated_config"]
 
 
 def read_config(run: RunDirectory, consent: Consent, made: Collection[str] = ()) -> dict[str, Any]:
@@ -119,15 +119,13 @@ def _check_same(
 
 
 def _may_change(key: str, before: Any, after: Any) -> bool:
-    role, _, argument = key.partition(".")
+    role = key.partition(".")[0]
     # Callbacks and loggers do not affect training; an engine only its speed and rounding.
     if key == "trainer.epochs" or role in LISTS or role == "engine":
         return True
-    if role != "data":
-        return False
-    if argument in ("attributes", "table"):  # It may move with the images.
+    if key in ("data.attributes", "data.table"):  # It may move with the images.
         return Path(str(before)).name == Path(str(after)).name
-    return argument.split(".")[-1] in (*PLACES, "download")
+    return is_place(key)
 
 
 def _flat(parser: Parser, config: Namespace) -> dict[str, Any]:

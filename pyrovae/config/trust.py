@@ -21,20 +21,19 @@ from pyrovae.config.naming import (
     loaded_class,
     origins,
     own_class,
-    within,
 )
 from pyrovae.config.ordering import INNER
 from pyrovae.config.parsing import Parser, lost_option, options_given, taken
 from pyrovae.config.plain_yaml import TooLarge, parse_yaml, plain_text, read_yaml
 from pyrovae.config.presets import preset_path
-from pyrovae.config.renewing import renewed
 from pyrovae.config.roles import BASES
 from pyrovae.engine import Engine
 from pyrovae.objectives import Beta
 from pyrovae.runs.own_code import OWN_PARTS
+from pyrovae.runs.renewing import renewed
 from pyrovae.training.trainer import Trainer
 from pyrovae.utils.errors import InputError
-from pyrovae.utils.text import cut
+from pyrovae.utils.text import cut, within
 
 __all__ = ["Consent", "add_trust", "consent_of"]
 

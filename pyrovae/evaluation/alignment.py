@@ -71,7 +71,7 @@ def _line(settings: tuple[str, ...], now: list[str], runs: Mapping[str, list[str
 
 
 def trained_apart(paths: Mapping[str, Path]) -> Iterator[str]:
-    """A line per number of training images, on runs with others than those of the first run.
+    """A line on all runs with the same training images, if the first run has others.
 
     Args:
         paths: the run directories by the names of the runs.
@@ -79,10 +79,10 @@ def trained_apart(paths: Mapping[str, Path]) -> Iterator[str]:
     states = {name: state_of(RunDirectory(path).last) for name, path in paths.items()}
     # Runs that were shared or saved from Python do not know their training images.
     known = {name: own for name, own in states.items() if own.get("images")}
-    first, runs = known.get(next(iter(paths))), dict[str, list[str]]()
+    first, runs = known.get(next(iter(paths))), dict[Any, list[str]]()
     for name, own in known.items():
         if first and own["images"] != first["images"]:
-            runs.setdefault(f"{own.get('num_images')}", []).append(name)
-    for count, names in runs.items():
-        counts = f"{count}, the first run on {first and first.get('num_images')}"
-        yield f"trained on other images: {counts} ({listed(names, NAMED)})"
+            runs.setdefault((own["images"], own.get("num_images")), []).append(name)
+    for (_, count), names in runs.items():
+        some = counted(count, "image") if isinstance(count, int) else "images"
+        yield f"{listed(names, NAMED)}: trained on {some}, others than the first run's"

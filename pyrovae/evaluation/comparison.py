@@ -12,20 +12,17 @@ from pyrovae.evaluation.opened import Opened
 from pyrovae.evaluation.pictures import draw_curves, draw_scores
 from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.seeds import Sweep
-from pyrovae.evaluation.tables import BASELINES, COLUMNS, MORE, TITLES, called, score_table
+from pyrovae.evaluation.tables import BASELINES, COLUMNS, MORE, SCALED, TITLES, called, score_table
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import pandas as pd
-from pyrovae.utils.plain import flat
 from pyrovae.utils.text import printable, short_names
 
 __all__ = ["Comparison", "check_comparable", "compare"]
 
 #: The scores of each column by name.
 Columns = dict[str, dict[str, Estimate]]
-#: Scores that differ by a constant between a density of pixels and the probability of grey values.
-SCALED = ("elbo", "distortion", "log_evidence")
 #: Settings that each row of the CSV file repeats.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 
@@ -87,12 +84,14 @@ def compare(
     named, apart = aligned(dict(zip(names, reports, strict=True)), scored)
     columns, greys = _columns(named), any(report.shift for report in reports)
     given = [name for name, report in named.items() if report.given]
-    sweep = Sweep({name: flat(RunDirectory(own.run).options()) for name, own in named.items()})
+    sweep = Sweep({name: RunDirectory(own.run).flat_options() for name, own in named.items()})
     files = [out / f"comparison{own}" for own in (".csv", ".png", "_curves.png")]
     _write(columns, named, files[0], greys, sweep)
     draw_scores(columns, sweep.places, _seen(named[names[0]], given, greys), files[1])
+    # Files of an earlier comparison in this folder would be of other runs.
+    (out / "comparison_seeds.csv").unlink(missing_ok=True)
     if not draw_curves(named, sweep, files[2]):
-        del files[2]
+        files.pop().unlink(missing_ok=True)
     shown, said = _shown(columns, names, asked), [OF_IMAGES]
     if sweep.has_seeds:
         files.insert(0, out / "comparison_seeds.csv")

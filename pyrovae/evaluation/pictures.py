@@ -17,7 +17,7 @@ from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import Figure
 from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.palette import CATEGORIES, GRID, INK, PAPER, SOFT
-from pyrovae.utils.plotting import legend, name_axes, panel, without_outliers
+from pyrovae.utils.plotting import least_shown, legend, limit_axis, name_axes, panel
 from pyrovae.utils.text import legible
 
 __all__ = ["draw_curves", "draw_scores"]
@@ -41,8 +41,6 @@ PANELS: list[tuple[str, tuple[str, ...]]] = [
 ]
 #: The style of a curve: of a single epoch, only the point is seen.
 LINE: dict[str, Any] = {"lw": 1.2, "marker": "o", "ms": 2.5}
-#: The share of the first epochs that may lie below the picture, and of values without outliers.
-HIDDEN, FAR = 0.1, 1.0
 
 
 def draw_scores(columns: Columns, colours: Mapping[str, int], title: str, path: Path) -> None:
@@ -145,9 +143,8 @@ def draw_curves(named: Mapping[str, Report], sweep: Sweep, path: Path) -> bool:
         labels = {run: model for run in [own for own in runs if own in known][:1]}
         for run in (own for own in runs if own in known):
             axes.plot(known[run], color=_colour(place), label=labels.get(run), **LINE)
-    later = pd.concat([own[int(HIDDEN * len(own)) :] for own in known.values()])
-    low, high = without_outliers(later.to_numpy(), HIDDEN, FAR)
-    axes.set_ylim(low - (high - low) / 20, high + (high - low) / 20)
+    values = [own.to_numpy() for own in known.values()]
+    limit_axis(axes, values, least_shown(values))
     scale = " of grey values" if any(report.shift for report in named.values()) else ""
     name_axes(axes, "epoch", f"validation ELBO{scale}, nats per image")
     axes.locator_params(axis="x", integer=True)

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
+from pyrovae.runs.free import shapes_model
 from pyrovae.utils.lazy import pandas
 from pyrovae.utils.plain import differing
-from pyrovae.utils.text import chance, counted
+from pyrovae.utils.text import chance, counted, within
 
 __all__ = ["Sweep"]
 
@@ -22,13 +23,17 @@ COLUMNS = ["model", "seeds", "score", "value", "error", "lowest", "highest"]
 COLUMNS += ["minus_first", "minus_first_error", "p_value"]
 #: The longest name of a model that its options give, in characters; options named per run.
 LONGEST, NAMED = 60, 6
+#: What is said of runs that differ in the seed alone, and of a run without options.
+SAME, UNKNOWN = "all runs", "options cannot be read"
 
 
 class Sweep:
     """Runs by model: the runs of a model have equal options, but for the seed of training.
 
+    The engine, the place of the images, callbacks and loggers are no part of a model.
+
     Args:
-        options: the flat options of each run by its name.
+        options: the flat options of each run by its name; empty if they cannot be read.
 
     Attributes:
         changed: the options that differ between the runs, with their value in each.
@@ -43,33 +48,49 @@ class Sweep:
     """
 
     def __init__(self, options: Mapping[str, Mapping[str, Any]]) -> None:
-        self.changed = differing(options)
-        self.groups = self._named(options)
+        self.known = {run: own for run, own in options.items() if own}
+        self.changed = differing(self.known)
+        self.groups = self._named([*options])
         seeds = self.changed.get(SEED, {})
-        self.models = {
-            model: [*{seeds.get(run): run for run in reversed(runs)}.values()][::-1]
-            for model, runs in self.groups.items()
-        }
+        self.models = {model: _once(runs, seeds) for model, runs in self.groups.items()}
 
-    def _named(self, options: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    def _named(self, runs: Sequence[str]) -> dict[str, list[str]]:
         """The runs of each model; its options name it, or its first run if that is clearer."""
         found: dict[Any, list[str]] = {}
-        for run, own in options.items():
-            values = tuple(texts[run] for name, texts in self.changed.items() if name != SEED)
-            # A run whose options cannot be read is a model of its own.
-            found.setdefault(values if own else run, []).append(run)
-        titles = [self.title(runs[0], (SEED,)) for runs in found.values()]
+        names = [name for name in self.changed if name != SEED and shapes_model(name)]
+        for run in runs:
+            values = tuple(self.changed[name][run] for name in names) if run in self.known else run
+            found.setdefault(values, []).append(run)
+        titles = [", ".join(self._said(own[0], (SEED,))) for own in found.values()]
+        titles = [SAME] if titles == [""] else titles
         clear = len({*titles}) == len(titles) and all(0 < len(own) <= LONGEST for own in titles)
-        names = titles if clear else [runs[0] for runs in found.values()]
+        names = titles if clear else [own[0] for own in found.values()]
         return dict(zip(names, found.values(), strict=True))
 
-    def title(self, run: str, without: Sequence[str] = ()) -> str:
-        """The options of a run that differ, without the arguments of parts that differ."""
-        kept = [name for name in self.changed if name not in without]
-        kept = [name for name in kept if not any(name.startswith(f"{own}.") for own in kept)]
-        more = f" and {len(kept) - NAMED} more" if len(kept) > NAMED else ""
-        listed = [f"{name} {_last(self.changed[name][run])}" for name in kept[:NAMED]]
-        return ", ".join(listed) + more
+    def title(self, run: str) -> str:
+        """The options of a run that differ; arguments of a part only if its class tells less."""
+        return ", ".join(self._said(run))
+
+    def _said(self, run: str, without: Sequence[str] = ()) -> list[str]:
+        """One text per option of `title`."""
+        if run not in self.known:
+            return [UNKNOWN]
+        names = [own for own in self.changed if own not in without and shapes_model(own)]
+        kept = [own for own in names if not self._follows(own, run)]
+        found = [f"{own} {_last(self.changed[own][run])}" for own in kept[:NAMED]]
+        if more := len(kept) - len(found):
+            found[-1] += f" and {more} more"
+        return found
+
+    def _follows(self, option: str, run: str) -> bool:
+        """Whether all runs with the same class of a part have the same value of its argument."""
+        texts = self.changed[option]
+        names = [name for name in self.changed if name != option and within(option, [name])]
+        parts = [self.changed[name] for name in names]
+        return any(
+            all(texts[other] == texts[run] for other in self.known if own[other] == own[run])
+            for own in parts
+        )
 
     @property
     def has_seeds(self) -> bool:
@@ -84,12 +105,13 @@ class Sweep:
 
     def heading(self, model: str) -> str:
         """The name of a model and its number of seeds, in lines."""
-        return "\n".join([*model.split(", "), counted(len(self.models[model]), "seed")])
+        said = self._said(self.groups[model][0], (SEED,))
+        lines = said if ", ".join(said) == model else [model]
+        return "\n".join([*lines, counted(len(self.models[model]), "seed")])
 
     def said(self) -> list[str]:
         """The options in which each run differs, and the runs whose seed another one has."""
-        runs = self.places if self.changed else ()
-        lines = [f"{run}: {self.title(run)}" for run in runs]
+        lines = [f"{run}: {said}" for run in self.places if (said := self.title(run))]
         for model, own in self.groups.items() if self.has_seeds else ():
             if again := [run for run in own if run not in self.models[model]]:
                 lines.append(
@@ -153,6 +175,14 @@ class Sweep:
             f"({chance(row.p_value)}, Welch's t test over seeds)"
             for row in rows.itertuples()
         ]
+
+
+def _once(runs: Sequence[str], seeds: Mapping[str, str]) -> list[str]:
+    """The first run of each seed."""
+    found: dict[str | None, str] = {}
+    for run in runs:
+        found.setdefault(seeds.get(run), run)
+    return [*found.values()]
 
 
 def _last(value: str) -> str:

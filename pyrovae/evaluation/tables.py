@@ -58,8 +58,7 @@ COLUMNS = {"vae": "VAE", "ppca": "linear (PPCA)", "without_latent": "no latent"}
 #: The columns besides that of the VAE; each is also a section.
 BASELINES = ("ppca", "without_latent")
 
-
-#: Scores that depend on whether pixels have a density or probabilities of grey values.
+#: Scores that differ by a constant between a density of pixels and the probability of grey values.
 SCALED = ("log_evidence", "elbo", "distortion")
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from pyrovae.runs.checkpoint import load_checkpoint, save_checkpoint, state_of
 from pyrovae.runs.contents import check_best, checked_state
 from pyrovae.runs.own_code import OWN_PARTS, copy_own_code, names_own_classes
+from pyrovae.runs.renewing import renewed
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replace_file
 from pyrovae.utils.plain import flat, from_yaml
@@ -172,6 +173,10 @@ class RunDirectory:
             return {}
         return found if isinstance(found, dict) else {}
 
+    def flat_options(self) -> dict[str, Any]:
+        """The options by the names of today; those in comments if there are no others."""
+        return flat(renewed(self.options() or self.commented_options()))
+
     def picture(self, kind: str, epoch: int) -> Path:
         """The path of an epoch's picture."""
         return self.root / kind / f"epoch_{epoch:04d}.png"
@@ -243,7 +248,7 @@ class RunDirectory:
         except InputError:  # Damaged: the weights are those of a best epoch.
             return ""
         done, planned, best = state.get("epoch", 0), state.get("epochs", 0), state.get("best")
-        patience = flat(self.options()).get("trainer.patience")
+        patience = self.flat_options().get("trainer.patience")
         waited = patience and best and done - best[0][1] >= patience
         return "" if done >= planned or waited else f"{done} of {counted(planned, 'epoch')}"
 

@@ -18,6 +18,7 @@ from pyrovae.priors import StandardNormal
 from pyrovae.programs import ModelGuidePair
 from pyrovae.programs.links import LINKS
 from pyrovae.runs.directory import OTHERS
+from pyrovae.runs.free import FREE, is_place
 from pyrovae.training.callbacks import Callback
 from pyrovae.training.loggers import Logger
 from pyrovae.training.recipe import Recipe
@@ -25,17 +26,13 @@ from pyrovae.training.settings import Settings
 from pyrovae.utils.arguments import Recorded, Writer
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.plain import flat
+from pyrovae.utils.text import within
 
 __all__ = ["Description", "options_of"]
 
 
-#: What may differ in a resumed run: options that do not change its weights, and an argument that
-#: Pyro's objectives store with another value than the given one.
-FREE = ("engine", "callbacks", "loggers", "init_from", "trainer.epochs", "objective.jit_options")
 #: Options that a run keeps where a resumed run from Python has none.
 KEPT = ("callbacks", "loggers", "init_from")
-#: Arguments of data sets for the place of the images. The images themselves are checked anyway.
-PLACES = ("root", "path", "attributes", "table", "cache_dir")
 #: How an object can be written down.
 HINT = "an object can be written down if its class derives from a base of pyrovae, in a .py file"
 
@@ -101,8 +98,8 @@ class Description:
         lost = {n for n in new if "." not in n and old.get(n) is None} - {"freeze"}
         both = [n for n in {**old, **new} if "." not in n or {n} <= old.keys() & new.keys()]
         moved = {"data"} if old.get("data") != new.get("data") else set()
-        moved |= {f"data.{name}" for name in (*PLACES, "download")}
-        kept = [n for n in both if not {n, n.split(".")[0]} & {*FREE, *lost, *moved}]
+        fixed = [n for n in both if not is_place(n)]
+        kept = [n for n in fixed if not within(n, (*FREE, *lost, *moved))]
         return {n: (old.get(n), new.get(n)) for n in kept if old.get(n) != new.get(n)}
 
     def text(self, before: Mapping[str, Any]) -> str:

@@ -22,12 +22,12 @@ from pyrovae.utils.palette import GUIDE, GUIDE_LIGHT, SOFT
 from pyrovae.utils.plain import flat, spelled
 from pyrovae.utils.plotting import (
     LABEL,
-    SMALL,
     canvas,
+    least_shown,
+    limit_axis,
     name_axes,
     short_ticks,
     whole_ticks,
-    without_outliers,
 )
 
 if TYPE_CHECKING:
@@ -52,10 +52,6 @@ RESULTS = {
     "metrics": "metrics.csv",
     "options": "config.yaml",
 }
-#: The share of the first epochs that may lie below the panel of the ELBO.
-HIDDEN = 0.1
-#: An ELBO is not shown if it is below the middle four fifths by this multiple of their range.
-FAR = 3.0
 #: The colours of the splits.
 SPLITS = {"training": GUIDE_LIGHT, "validation": GUIDE}
 #: Pixels per inch of the curve.
@@ -79,7 +75,7 @@ def write_curve(run: RunDirectory, rows: Rows) -> None:
     draw_elbo(axes[0, 0], rows)
     # A rate may be too high or too low: no value of it is a bad one.
     own = axes[0, 1]
-    _limit(own, _lines(own, rows, "rate (nats per image)", ("train_rate", "val_rate")))
+    limit_axis(own, _lines(own, rows, "rate (nats per image)", ("train_rate", "val_rate")))
     lines, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="upper right", ncols=2, fontsize=LABEL, frameon=False)
     content = io.BytesIO()
@@ -96,7 +92,7 @@ def draw_elbo(axes: Axes, rows: Rows) -> None:
         rows: the rows of `metrics.csv`, as text or as numbers.
     """
     found = _lines(axes, rows, "ELBO (nats per image)", ("train_elbo", "val_elbo"))
-    _limit(axes, found, _least(found))
+    limit_axis(axes, found, least_shown(found))
     _mark_best(axes, rows)
 
 
@@ -114,41 +110,6 @@ def _lines(axes: Axes, rows: Rows, title: str, names: tuple[str, str]) -> list[n
     short_ticks(axes.yaxis)
     name_axes(axes, "epoch", title)
     return found
-
-
-def _least(found: Sequence[np.ndarray]) -> float:
-    """The lowest value to show, if higher is better.
-
-    The first epochs and values far below the others may be lower, but not the best and the last
-    epoch.
-    """
-    later = _later(found)
-    finite = [own[np.isfinite(own)] for own in found]
-    ends = [float(end) for own in finite if len(own) for end in (own.max(), own[-1])]
-    low = [without_outliers(later, HIDDEN, FAR)[0]] if len(later) else []
-    return min([*low, *ends], default=math.nan)
-
-
-def _later(found: Sequence[np.ndarray]) -> np.ndarray:
-    """The finite values after the first epochs."""
-    later = np.concatenate([own[int(HIDDEN * len(own)) :] for own in found])
-    return later[np.isfinite(later)]
-
-
-def _limit(axes: Axes, found: Sequence[np.ndarray], low: float = -math.inf) -> None:
-    """Limits the vertical axis to values; says how many lie below it after the first epochs."""
-    values = np.concatenate(found)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return
-    low, high = max(low, float(values.min())), float(values.max())
-    margin = 0.05 * (high - low) or 0.5
-    axes.set_ylim(low - margin, high + margin)
-    later = _later(found)
-    if below := int((later < low).sum()):
-        text = f"{below:,} of {len(later):,} values below"
-        how: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": SMALL, "color": SOFT}
-        axes.text(0.5, 0.02, text, transform=axes.transAxes, **how)
 
 
 def _mark_best(axes: Axes, rows: Rows) -> None:

@@ -75,11 +75,11 @@ def spelled(value: Any) -> str:
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping) and value:
+    if isinstance(value, Mapping) and (value or not path):
         for key, inner in value.items():
             if key == "init_args" and not inner:
                 continue  # It would hide the class.
-            name = key if key not in ("class_path", "init_args") else ""
+            name = str(key) if key not in ("class_path", "init_args") else ""
             yield from _walk(inner, f"{path}.{name}" if path and name else path or name)
     else:
         yield path, value

@@ -5,6 +5,7 @@ Colours are in `pyrovae.utils.palette`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pyrovae.utils.lazy import Axes, Figure
+from pyrovae.utils.palette import SOFT
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
@@ -23,7 +25,9 @@ __all__ = [
     "WIDTH",
     "canvas",
     "empty",
+    "least_shown",
     "legend",
+    "limit_axis",
     "name_axes",
     "panel",
     "panels",
@@ -35,6 +39,10 @@ __all__ = [
 SHORT = 8
 #: Fewer values than this have no outliers.
 FEW = 20
+#: The share of the first epochs that may lie below the panel of a curve.
+HIDDEN = 0.1
+#: A value is not shown if it is below the middle four fifths by this multiple of their range.
+FAR = 3.0
 #: The width of a figure in inches; text is readable on a telephone.
 WIDTH = 7.0
 #: Font sizes in points: titles and names of axes, ticks and legends, crowded ticks.
@@ -113,6 +121,41 @@ def without_outliers(values: np.ndarray, tails: float, far: float = 0.3) -> tupl
     room = far * (high - low)
     inner = values[(values >= low - room) & (values <= high + room)]
     return float(inner.min()), float(inner.max())
+
+
+def least_shown(found: Sequence[np.ndarray]) -> float:
+    """The lowest value to show, if higher is better.
+
+    The first epochs and values far below the others may be lower, but not the best and the last
+    epoch.
+    """
+    later = _later(found)
+    finite = [own[np.isfinite(own)] for own in found]
+    ends = [float(end) for own in finite if len(own) for end in (own.max(), own[-1])]
+    low = [without_outliers(later, HIDDEN, FAR)[0]] if len(later) else []
+    return min([*low, *ends], default=math.nan)
+
+
+def _later(found: Sequence[np.ndarray]) -> np.ndarray:
+    """The finite values after the first epochs."""
+    later = np.concatenate([own[int(HIDDEN * len(own)) :] for own in found])
+    return later[np.isfinite(later)]
+
+
+def limit_axis(axes: Axes, found: Sequence[np.ndarray], low: float = -math.inf) -> None:
+    """Limits the vertical axis to values; says how many lie below it after the first epochs."""
+    values = np.concatenate(found)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
+    low, high = max(low, float(values.min())), float(values.max())
+    margin = 0.05 * (high - low) or 0.5
+    axes.set_ylim(low - margin, high + margin)
+    later = _later(found)
+    if below := int((later < low).sum()):
+        text = f"{below:,} of {len(later):,} values below"
+        how: dict[str, Any] = {"ha": "center", "va": "bottom", "fontsize": SMALL, "color": SOFT}
+        axes.text(0.5, 0.02, text, transform=axes.transAxes, **how)
 
 
 def name_axes(axes: Axes, across: str = "", up: str = "") -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "of_groups",
     "printable",
     "short_names",
+    "within",
 ]
 
 #: The longest value that a message shows, and the longest message, in characters.
@@ -151,6 +152,16 @@ def listed(names: Iterable[str], most: int = 10) -> str:
     every = list(names)
     more = f" and {len(every) - most} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def within(path: str, names: Iterable[str]) -> bool:
+    """Returns whether a dotted path is one of some names, or below one of them.
+
+    Example:
+        >>> within("torch.nn.Linear", ["torch.nn"]), within("torch.nnet", ["torch.nn"])
+        (True, False)
+    """
+    return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
 def closest(name: str, names: Iterable[str]) -> str:

@@ -11,8 +11,8 @@ from pyrovae import ImageFolder, InputError, Trainer
 from pyrovae.commands.evaluate import score_run
 from pyrovae.commands.explore import opened
 from pyrovae.commands.inspect import open_subject
-from pyrovae.config.resuming import PLACES
 from pyrovae.evaluation.scoring import Options
+from pyrovae.runs.free import PLACES
 from tests.support.commands import TINY, folder_of_images, mask, refusal, run, script
 from tests.support.small import small_vae
 

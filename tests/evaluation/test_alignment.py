@@ -73,13 +73,22 @@ def test_a_run_without_the_new_scores_has_none() -> None:
 
 
 def test_other_training_images_are_told_of(tmp_path: Path) -> None:
-    images = {"a": (500, "x"), "b": (300, "y"), "c": (500, "x"), "d": (300, "z"), "e": None}
+    images = {
+        "a": (500, "x"),
+        "b": (3000, "y"),
+        "c": (500, "x"),
+        "d": (3000, "z"),
+        "e": None,
+        "f": (3000, "y"),
+    }
     paths = {}
     for name, own in images.items():
         state = {} if own is None else dict(zip(("num_images", "images"), own, strict=True))
         run = RunDirectory(tmp_path / name)
         save_checkpoint(run.last, {"weights.w": torch.zeros(1)}, state)
         paths[name] = run.root
-    said = "trained on other images: 300, the first run on 500 (b, d)"
-    assert [*trained_apart(paths)] == [said]
+    assert [*trained_apart(paths)] == [
+        "b, f: trained on 3,000 images, others than the first run's",
+        "d: trained on 3,000 images, others than the first run's",
+    ]
     assert not [*trained_apart({name: paths[name] for name in "ec"})]

@@ -333,6 +333,28 @@ def test_curves_are_of_the_runs_that_have_metrics(tmp_path: Path) -> None:
     assert draw_curves(named, sweep, picture) and picture.stat().st_size > 1000
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("levels", [(-90.0, -91.0, -92.0, -40.0), (-90.0, -90.5, -9e3), (-7.0,)])
+def test_the_best_and_last_values_of_all_curves_are_in_the_picture(
+    levels: tuple[float, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = pictures.panel(3.0)
+    monkeypatch.setattr(pictures, "panel", lambda height: drawn)
+    named = {
+        str(level): Report(tmp_path / str(level), {}, {"vae": {}}, pd.DataFrame(), 10, 4, None)
+        for level in levels
+    }
+    for level, own in zip(levels, named.values(), strict=True):
+        rows = "".join(f"{epoch},{level - 2 / epoch}\n" for epoch in range(1, 31))
+        own.run.mkdir()
+        (own.run / "metrics.csv").write_text(f"epoch,val_elbo\n{rows}")
+    draw_curves(named, Sweep({name: {"prior": name} for name in named}), tmp_path / "curves.png")
+    low, high = drawn[1].get_ylim()
+    assert all(low < level - 2 / 30 < high for level in levels)
+    labels = {text.get_text() for text in drawn[0].legends[0].get_texts()}
+    assert len(labels) == len(levels)
+
+
 @pytest.mark.parametrize(
     ("runs", "shown"),
     [

@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from pyrovae import InputError, list_runs
+from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
 from tests.support.commands import run
 from tests.support.scored import unscored
 
@@ -37,17 +39,60 @@ def test_the_best_run_is_first(runs: Path) -> None:
 
 
 def test_scores_and_missing_files_are_read_as_they_are(runs: Path) -> None:
-    scores = {"split": "test", "vae": {"elbo": {"value": -7.5, "error": 0.25}}}
+    scores: dict[str, Any] = {"split": "test", "vae": {"elbo": {"value": -7.5, "error": 0.25}}}
+    scores["num_images"] = 40
     (runs / "a" / "evaluation.json").write_text(json.dumps(scores))
     (runs / "deep" / "b" / "metrics.csv").unlink()
     table = list_runs(runs).set_index("run")
     first, last = table.loc[str(runs / "a")], table.loc[str(runs / "deep" / "b")]
-    assert (first.test, first.error) == (-7.5, 0.25)
+    assert (first.test, first.error, first.test_images) == (-7.5, 0.25, 40)
     assert last.state == "no epoch" and pd.isna(last.elbo) and pd.isna(last.test)
     assert list(table.index)[-1] == str(runs / "deep" / "b")
-    scores["split"] = "val"
-    (runs / "a" / "evaluation.json").write_text(json.dumps(scores))
+    best = int(first.best_epoch)
+    for other in ({"split": "val"}, {"epoch": best + 1}):
+        (runs / "a" / "evaluation.json").write_text(json.dumps(scores | other))
+        assert list_runs(runs)[["test", "test_images"]].isna().all(axis=None)
+    (runs / "a" / "evaluation.json").write_text(json.dumps(scores | {"epoch": best}))
+    assert list_runs(runs).test.max() == -7.5
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "7", "{", '{"vae": []}', '{"vae": {"elbo": {"value": "x"}}}']
+)
+def test_a_damaged_evaluation_has_no_score(runs: Path, text: str) -> None:
+    (runs / "a" / "evaluation.json").write_text(text)
     assert list_runs(runs).test.isna().all()
+
+
+def test_a_repeated_header_and_odd_rows_of_metrics_are_left_out(runs: Path) -> None:
+    head, row = "epoch,val_elbo,val_bits_per_dim", "2,-7.5,0.5"
+    lines = [head, "1,-9,0.6", head, row, "x,-1,0.1", "inf,-1,0.1", "3,inf,0.1", "4,,"]
+    (runs / "a" / "metrics.csv").write_text("\n".join(lines))
+    found = list_runs(runs).set_index("run").loc[str(runs / "a")]
+    assert (found.best_epoch, found.elbo, found.bits_per_dim) == (2, -7.5, 0.5)
+    (runs / "a" / "metrics.csv").write_text(f"{head}\n{head}\n")
+    assert list_runs(runs).set_index("run").state[str(runs / "a")] == "no epoch"
+
+
+def test_only_runs_are_listed_with_their_state(runs: Path) -> None:
+    inner = runs / "a" / "wandb" / "files"
+    inner.mkdir(parents=True)
+    (inner / "config.yaml").write_text("wandb: 1\n")
+    # A configuration beside runs hides none of them.
+    (runs / "config.yaml").write_text("trainer: {epochs: 1}\n")
+    shared = runs / "shared"
+    shutil.copytree(runs / "a", shared, ignore=shutil.ignore_patterns("wandb", "metrics.csv"))
+    (shared / "checkpoints" / "last.safetensors").rename(shared / "model.safetensors")
+    shutil.rmtree(shared / "checkpoints")
+    tensors, state = load_checkpoint(path := RunDirectory(runs / "deep" / "b").last)
+    save_checkpoint(path, tensors, state | {"epochs": state["epoch"] + 9})
+    found = dict(zip(*(list_runs(runs)[name] for name in ("run", "state")), strict=True))
+    assert found == {
+        str(runs): "no epoch",
+        str(runs / "a"): "ended",
+        str(runs / "deep" / "b"): f"epoch {state['epoch']} of {state['epoch'] + 9}",
+        str(shared): "shared",
+    }
 
 
 def test_folders_without_runs_are_refused(tmp_path: Path) -> None:

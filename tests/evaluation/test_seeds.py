@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,6 +83,65 @@ def test_long_lists_of_options_leave_the_name_to_the_first_run() -> None:
     sweep = Sweep({"a": {**many}, "b": dict.fromkeys(many, 1)})
     assert list(sweep.models) == ["a", "b"]
     assert sweep.said()[0].endswith("and 3 more")
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("engine.precision", ("32-true", "bf16")),
+        ("callbacks", ([], ["Mine"])),
+        ("loggers", (None, ["CSVLogger"])),
+        ("objective.jit_options", (None, {})),
+        ("objective.jit_options.optimize", (None, True)),
+        ("data.root", ("here", "there")),
+        ("data.images.cache_dir", ("here", "there")),
+        ("data.download", (True, False)),
+    ],
+)
+def test_options_beside_the_model_make_no_other_model(
+    option: str, values: tuple[Any, Any]
+) -> None:
+    runs = {f"f{place}": seeded(place, **FLOW) | {option: own} for place, own in enumerate(values)}
+    sweep = Sweep(runs)
+    assert sweep.models == {"all runs": ["f0", "f1"]} and sweep.has_seeds
+    assert sweep.heading("all runs") == "all runs\n2 seeds"
+    assert sweep.said() == ["f0: trainer.seed 0", "f1: trainer.seed 1"]
+    assert option in sweep.changed  # comparison.csv has it.
+
+
+@pytest.mark.parametrize("option", ["trainer.epochs", "init_from", "data.grey", "optimizer.lr"])
+def test_other_options_make_another_model(option: str) -> None:
+    sweep = Sweep({"a": seeded(0, **FLOW) | {option: 1}, "b": seeded(0, **FLOW) | {option: 2}})
+    assert sweep.models == {f"{option} 1": ["a"], f"{option} 2": ["b"]}
+
+
+def test_the_first_run_of_each_seed_counts_in_the_order_given() -> None:
+    sweep = Sweep({name: seeded(seed, **FLOW) for name, seed in (("a", 0), ("b", 1), ("c", 0))})
+    assert sweep.models == {"all runs": ["a", "b"]}
+    assert sweep.said()[-1].endswith("repeated seed: c")
+
+
+def test_arguments_of_a_part_are_named_where_its_class_does_not_tell_runs_apart() -> None:
+    runs = {"vamp10": {**VAMP, "prior.num_components": 10}, "vamp50": VAMP, "flow": FLOW}
+    assert list(Sweep(runs).models) == [
+        "prior VampPrior, prior.num_components 10",
+        "prior VampPrior, prior.num_components 50",
+        "prior FlowPrior",
+    ]
+
+
+def test_a_heading_has_a_line_per_option() -> None:
+    wide = {**FLOW, "encoder.hidden": [64, 64]}
+    sweep = Sweep({"a": wide, "b": {**VAMP, "encoder.hidden": [32, 32]}})
+    headings = [sweep.heading(model).splitlines() for model in sweep.models]
+    assert headings[0] == ["prior FlowPrior", "encoder.hidden [64, 64]", "1 seed"]
+
+
+def test_a_run_without_options_says_so_and_changes_nothing() -> None:
+    sweep = Sweep({"a": seeded(0, **FLOW), "b": {}, "c": seeded(1, **FLOW)})
+    assert sweep.changed == {"trainer.seed": {"a": "0", "c": "1"}}
+    assert sweep.title("b") == "options cannot be read"
+    assert [*sweep.models.values()] == [["a", "c"], ["b"]]
 
 
 @pytest.mark.slow

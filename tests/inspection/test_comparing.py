@@ -118,7 +118,7 @@ def test_runs_that_are_not_at_their_end_are_told_of(tmp_path: Path) -> None:
         save_checkpoint(RunDirectory(tmp_path / name).last, {"weights.w": torch.zeros(1)}, state)
     assert differences(subjects) == [
         "b is trained for 3 of 4 epochs.",
-        "trained on other images: 60, the first run on 80 (b).",
+        "b: trained on 60 images, others than the first run's.",
     ]
 
 

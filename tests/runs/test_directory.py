@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import pytest
 import torch
 
 from pyrovae.runs import RunDirectory, distinct_runs, save_checkpoint
+from pyrovae.runs.directory import OTHERS
 from pyrovae.utils.errors import InputError
 
 
@@ -41,6 +43,18 @@ def test_a_run_that_is_not_at_its_end_says_so(
     run.begin()
     save_checkpoint(run.last, {"weights.w": torch.zeros(2)}, {**state, "num_tensors": 1})
     assert run.unfinished() == said
+    # The options of a run with a lambda are in comments.
+    comments = indent(run.config_text, "# ")
+    run.config.write_text(f"# it has a lambda\n{OTHERS}\n{comments}")
+    assert run.unfinished() == said
+
+
+def test_flat_options_have_the_names_of_today(tmp_path: Path) -> None:
+    start = "{class_path: ProbabilisticPCA, init_args: {otherwise: X}}"
+    run = RunDirectory(tmp_path, f"start: {start}")
+    assert run.flat_options() == {}
+    run.begin()
+    assert run.flat_options() == {"start": "ProbabilisticPCA", "start.fallback": "X"}
 
 
 def test_a_run_without_weights_is_named(tmp_path: Path) -> None:

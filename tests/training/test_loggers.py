@@ -16,7 +16,7 @@ import yaml
 from PIL.Image import Image
 
 from pyrovae import RunDirectory, Trainer
-from pyrovae.config.renewing import renewed
+from pyrovae.runs.renewing import renewed
 from pyrovae.training.callbacks import Callback, Console
 from pyrovae.training.loggers import CSVLogger, MLflowLogger, TrackioLogger, WandbLogger
 from tests.support.commands import TINY, execute, run

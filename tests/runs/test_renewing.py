@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyrovae.config.renewing import renewed
+from pyrovae.runs.renewing import renewed
 
 COSINE = {"class_path": "pyrovae.Cosine", "init_args": {"final": 0.1}}
 OLD = {"class_path": "pyrovae.CosineWarmup", "init_args": {"fraction": 0.2, "then": COSINE}}
