@@ -41,6 +41,7 @@ class _Floored(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(self, threshold: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -164,6 +165,7 @@ class Capacity(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(
         self,
@@ -225,6 +227,7 @@ class GECO(PerImageELBO):
         Taming VAEs (Rezende and Viola, 2018, algorithm 1), https://arxiv.org/abs/1810.00597
     """
 
+    maximises_elbo = False
     LOG_LIMIT = 12.0
 
     def __init__(
@@ -290,6 +293,7 @@ class BetaTC(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **kwargs: Any
