@@ -24,6 +24,10 @@ CAPTIONS = {
 }
 #: Cells of a column of the table of information.
 BINS = 10
+#: A factor with less informativeness is not encoded.
+ENCODED = 0.1
+#: With a larger gap, one dimension holds most of what is known of a factor.
+APART = 0.5
 #: Scores of factors.
 SCORES = ("mutual_information_gap", "disentanglement", "completeness", "informativeness")
 
@@ -45,7 +49,7 @@ def section(subject: Subject) -> Section:
     rows = [(name, found.value, found.error) for name, found in scores.items()]
     return Section(
         "Does each factor have its own dimension?",
-        [_scores_said(scores), _dimensions_said(table, chance), *subject.thinned_said(whole)],
+        [*_scores_said(scores), _dimensions_said(table, chance), *subject.thinned_said(whole)],
         tables={
             "factor_scores": pandas.DataFrame(rows, columns=["score", "value", "error"]),
             "mutual_information": table.reset_index(),
@@ -78,16 +82,31 @@ def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
     )
 
 
-def _scores_said(scores: dict[str, Estimate]) -> str:
-    found = [f"{name} {scores[name]:.3f}" for name in SCORES]
-    gap = scores["mutual_information_gap"].value
-    meaning = "factors are spread over several dimensions; the ELBO does not prefer axes"
-    if gap > 0.1:
-        meaning = "some factors have their own dimension"
-    if gap > 0.5:
-        meaning = "most factors have one dimension that holds far more information than the others"
-    listed = ", ".join(found).replace("_", " ").capitalize()
-    return f"{listed} (the best value of each is 1): {meaning}."
+def _scores_said(scores: dict[str, Estimate]) -> list[str]:
+    """The scores; which factors are encoded; how many of these have a dimension of their own."""
+    listed = ", ".join(f"{name} {scores[name]:.3f}" for name in SCORES)
+    said = [f"{listed} (the best value of each is 1).".replace("_", " ").capitalize()]
+    informed = _by_factor(scores, "informativeness")
+    lost = [name for name, value in informed.items() if value < ENCODED]
+    kept = [name for name in informed if name not in lost]
+    if lost:
+        below = f"informativeness below {ENCODED:g}"
+        said.append(f"Not in the posterior means ({below}): {', '.join(lost)}.")
+    if kept:
+        gaps = _by_factor(scores, "mutual_information_gap")
+        own = [name for name in kept if gaps[name] > APART]
+        names = f": {', '.join(own)}" if own else ""
+        alone = f"Encoded factors with a dimension of their own (gap above {APART:g})"
+        said.append(f"{alone}: {len(own)} of {len(kept)}{names}.")
+    return said
+
+
+def _by_factor(scores: dict[str, Estimate], score: str) -> dict[str, float]:
+    """A score of each factor that varies."""
+    parts = {name.partition("/"): found.value for name, found in scores.items()}
+    return {
+        factor: value for (kind, slash, factor), value in parts.items() if slash and kind == score
+    }
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:
