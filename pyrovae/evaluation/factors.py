@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pyrovae.data import Split
 from pyrovae.evaluation import information
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = ["dci", "factor_scores"]
 
@@ -140,6 +142,18 @@ def factor_scores(
         columns = zip(kept, values.T, strict=True)
         found |= {f"{score}/{name}": Estimate.of(column) for name, column in columns}
     return found
+
+
+def known_rows(split: Split, names: Sequence[str]) -> np.ndarray:
+    """The indices of the images of a split whose factors are all known.
+
+    Raises:
+        InputError: if there are none.
+    """
+    rows = np.flatnonzero(np.isfinite(split.attributes[:, split.places(names)]).all(1))
+    if not len(rows):
+        raise InputError(f"no image has all factors known: {cut(', '.join(names))}")
+    return rows
 
 
 def _fits(

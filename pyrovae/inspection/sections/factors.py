@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.factors import factor_scores
+from pyrovae.evaluation.factors import factor_scores, known_rows
 from pyrovae.evaluation.information import mutual_information_table
 from pyrovae.inspection.plotting import heat_map
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
@@ -36,11 +38,11 @@ def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
         raise Inapplicable("the data set does not name the factors of its images")
-    whole, subject = subject, subject.independent
+    (subject, left_out), names = _complete(subject), list(subject.factors)
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
-    codes, names = subject.encoded.loc[:, order], list(subject.factors)
-    values = subject.split.table()[names].to_numpy()
+    codes = subject.encoded.loc[:, order]
+    values = subject.split.attributes[:, subject.split.places(names)]
     splits = subject.budget.num_splits
     scores = factor_scores(codes, values, names, subject.seed, num_splits=splits)
     table = mutual_information_table(codes, values, names, BINS)
@@ -49,7 +51,7 @@ def section(subject: Subject) -> Section:
     rows = [(name, found.value, found.error) for name, found in scores.items()]
     return Section(
         "Does each factor have its own dimension?",
-        [*_scores_said(scores), _dimensions_said(table, chance), *subject.thinned_said(whole)],
+        [*_scores_said(scores), _dimensions_said(table, chance), *left_out],
         tables={
             "factor_scores": pandas.DataFrame(rows, columns=["score", "value", "error"]),
             "mutual_information": table.reset_index(),
@@ -57,6 +59,17 @@ def section(subject: Subject) -> Section:
         figures={"information": _map(subject, table, chance)},
         captions=CAPTIONS,
     )
+
+
+def _complete(whole: Subject) -> tuple[Subject, list[str]]:
+    """Independent images whose factors are all known, and sentences on those that are left out."""
+    subject = whole.independent
+    said, total = subject.thinned_said(whole), len(subject.split)
+    rows = known_rows(subject.split, subject.factors)
+    if len(rows) == total:
+        return subject, said
+    left_out = f"{total - len(rows):,} of {total:,} images are left out: a factor is unknown."
+    return replace(subject, split=subject.split.take(rows)), [*said, left_out]
 
 
 def _by_chance(codes: np.ndarray, values: np.ndarray, names: list[str], seed: int) -> float:
