@@ -52,7 +52,8 @@ def dci(
     other; D and C are means over all halves. For a mean over images, half the difference of two
     halves has the variance of that mean: the standard error of D and C is the root mean square
     of that over the splits. I is a ratio of means over images, each image with its errors in all
-    splits: its standard error is over images, by the delta method. Importance sums to 1 even if
+    splits: its standard error is over images, by the delta method, with the forests held fixed: it
+    leaves out that other training images give other forests. Importance sums to 1 even if
     a forest predicts badly: read D and C together with I.
 
     It fits `2 * num_splits * num_trees * K` trees to N / 2 images each: about seven seconds of

@@ -273,6 +273,9 @@ class BetaTC(PerImageELBO):
     \,\|\, \textstyle\prod_d q(z_d))}_{\beta} + \underbrace{\textstyle\sum_d KL(q(z_d) \,\|\,
     p(z_d))}_{\gamma}$$
 
+    With a prior of dependent dimensions the last part is $\mathbb{E}_q[\log \prod_d q(z_d) - \log
+    p(z)]$.
+
     The aggregate posteriors are estimated from the batch by minibatch weighted sampling. Outside
     `Trainer` the batch counts as the whole training split, unless `begin_step` is called.
 
