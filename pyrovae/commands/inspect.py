@@ -41,7 +41,7 @@ from pyrovae.inspection.export import (
 )
 from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.subject import FULL, Budget, Subject, check_name
-from pyrovae.objectives import as_objective
+from pyrovae.objectives import Objective, as_objective
 from pyrovae.programs import ModelGuidePair
 from pyrovae.runs import RunDirectory, distinct_runs
 from pyrovae.training.overview import refresh_index
@@ -146,8 +146,10 @@ def _of_data(data: ImageData, split: str) -> dict[str, Any]:
 
 def _of_training(run: RunDirectory, trust: bool) -> dict[str, Any]:
     """The fields of a subject that say how its run was trained."""
+    objective = _objective(run, trust)
     return {
-        "wide": _prefers_wide_guide(run, trust),
+        "wide": objective.prefers_wide_guide,
+        "maximises_elbo": objective.maximises_elbo,
         "options": Options(run.options()),
         "history": _history(run),
     }
@@ -170,8 +172,8 @@ def _history(run: RunDirectory) -> pandas.DataFrame | None:
     return found if len(found) else None
 
 
-def _prefers_wide_guide(run: RunDirectory, trust: bool) -> bool:
-    """Whether the run's objective prefers a wide guide; False if it cannot be built again."""
+def _objective(run: RunDirectory, trust: bool) -> Objective:
+    """The run's objective; a plain one if it cannot be built again."""
     parser = Parser(exit_on_error=False)
     parser.add_subclass_arguments(ELBO, "objective")
     consent = Consent(trust)
@@ -179,9 +181,9 @@ def _prefers_wide_guide(run: RunDirectory, trust: bool) -> bool:
         stated = read_config(run, consent)["objective"]
         config = parser.parse_object({"objective": stated})
         consent.check_parsed(config.as_dict(), [])
-        return as_objective(parser.instantiate(config).objective).prefers_wide_guide
+        return as_objective(parser.instantiate(config).objective)
     except Exception:  # A class of the user may have changed or be missing.
-        return False
+        return Objective()
 
 
 def parser() -> Parser:

@@ -28,12 +28,22 @@ def blamed(config: dict[str, Any], error: BaseException, message: str) -> str:
         return message
     specs = list(_specs(config))
     for made in reversed(list(_constructed(error))):
-        for path, cls, arguments in specs:
-            if cls is made:
-                if path == "program":
-                    return _of_program(arguments, message)
-                return f"--{_option(path, arguments, message)}: {message}"
+        found = [(path, own) for path, cls, own in specs if cls is made]
+        if found:
+            # Of several parts of one class, that whose value the message ends with is refused.
+            path, own = max(found, key=lambda spec: _gives(spec[1], message))
+            if path == "program":
+                return _of_program(own, message)
+            return f"--{_option(path, own, message)}: {message}"
     return message
+
+
+def _gives(arguments: dict[str, Any], message: str) -> bool:
+    """Whether a message ends with the value of an argument that it names."""
+    return any(
+        re.search(rf"\b{re.escape(name)}\b", message) and message.endswith(f"got {value}")
+        for name, value in arguments.items()
+    )
 
 
 def _of_program(arguments: dict[str, Any], message: str) -> str:

@@ -79,6 +79,8 @@ class ArrayData(DividedImages):
         show: the channels that pictures show; by default all.
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
+        factors: names of the attributes that images were generated from, such as `x y`: `evaluate`
+            and `inspect` score how well single latent dimensions match them.
         groups: one number or text per image of the training split, such as its patient: dividing
             keeps the images of a group in one split. Labels are then not balanced. From Python
             only.
@@ -117,6 +119,7 @@ class ArrayData(DividedImages):
         limit: int | None = None,
         show: int | Sequence[int] = (),
         known: str | Sequence[str] = (),
+        factors: str | Sequence[str] = (),
         groups: Any = None,
         val_fraction: float = 0.1,
         test_fraction: float = 0.1,
@@ -138,6 +141,7 @@ class ArrayData(DividedImages):
             limit=limit,
             show=show,
             known=known,
+            factors=factors,
             cache_dir=cache_dir,
             black=black,
             white=white,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ImageData", "SPLITS", "Source", "Split", "fingerprint"]
 
 SPLITS = ("train", "val", "test")
-#: What `known` may be.
+#: What `known` and `factors` may be.
 NAMES = "; it is the name of an attribute, such as 'age', or a list of names"
 
 
@@ -87,19 +87,19 @@ def check_augment(augment: Sequence[Any]) -> None:
         check_kind("augment", own, Augmentation, hint)
 
 
-def names_of(known: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The names in the argument `known`: one, several, or none for None.
+def names_of(argument: str, names: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The names of attributes in an argument: one, several, or none for None.
 
     Raises:
         TypeError: for a value of another kind.
     """
-    if known is None:
+    if names is None:
         return ()
-    check_kind("known", known, Iterable, NAMES)
-    names = (known,) if isinstance(known, str) else tuple(known)
-    for name in names:
-        check_kind("known", name, str, NAMES)
-    return names
+    check_kind(argument, names, Iterable, NAMES)
+    found = (names,) if isinstance(names, str) else tuple(names)
+    for name in found:
+        check_kind(argument, name, str, NAMES)
+    return found
 
 
 def file_stamp(file: Path | os.DirEntry[str]) -> tuple[int, int]:

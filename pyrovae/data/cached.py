@@ -56,6 +56,7 @@ class CachedImages(ImageData):
         crop: side of the centred square to keep of each image; None keeps the largest centred
             part with the proportions of `image_shape`.
         known: names of attributes that must be known.
+        factors: names of the attributes that are the known factors of generated images.
         on_error: "raise" raises an error for an unreadable image; "skip" leaves it out with a
             warning.
         cache_dir: the folder of prepared images, see `cache_root`.
@@ -73,6 +74,7 @@ class CachedImages(ImageData):
         show: int | Sequence[int] | None = (),
         crop: int | None = None,
         known: str | Sequence[str] | None = (),
+        factors: str | Sequence[str] | None = (),
         on_error: Literal["raise", "skip"] = "raise",
         cache_dir: str | None = None,
         black: Level = None,
@@ -88,7 +90,8 @@ class CachedImages(ImageData):
         check_augment(self.augment)
         check_show(self.show, image_shape[0])
         self.crop = crop
-        self.known, self.left_out = names_of(known), {}
+        self.known, self.left_out = names_of("known", known), {}
+        self.factors = names_of("factors", factors)
         self.on_error = on_error
         self.cache_dir = cache_dir
         self.black, self.white = black, white
@@ -110,7 +113,11 @@ class CachedImages(ImageData):
         """The images of a split whose attributes in `known` are known; counts the others.
 
         The cache holds all images, so that another choice of attributes needs no new preparation.
+
+        Raises:
+            InputError: if `known` or `factors` names no attribute, or no image is left.
         """
+        split.places(self.factors)
         if not self.known:
             return split
         unknown = np.isnan(split.attributes[:, split.places(self.known)]).any(1)

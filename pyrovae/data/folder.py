@@ -92,6 +92,8 @@ class ImageFolder(CachedImages):
             without extension. Numbers stay numbers, texts become classes.
         known: names of attributes that must be known, such as `age`: images without them are left
             out of all splits. `limit` is applied before.
+        factors: names of the attributes that images were generated from, such as `x y`: `evaluate`
+            and `inspect` score how well single latent dimensions match them.
         group_by: what defines a group, such as the images of one person; dividing keeps each group
             in one split. "folder" (the folder that the image itself is in), "file" (the pages of a
             stack), or a column of `attributes`, such as `patient`. By default images are divided
@@ -124,6 +126,7 @@ class ImageFolder(CachedImages):
         show: int | Sequence[int] = (),
         attributes: str | None = None,
         known: str | Sequence[str] = (),
+        factors: str | Sequence[str] = (),
         group_by: str | None = None,
         split_by: str | None = None,
         val_fraction: float = 0.1,
@@ -145,6 +148,7 @@ class ImageFolder(CachedImages):
             show=show,
             crop=crop,
             known=known,
+            factors=factors,
             on_error=on_error,
             cache_dir=cache_dir,
             black=black,

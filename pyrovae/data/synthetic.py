@@ -50,8 +50,6 @@ class SyntheticFaces(CachedImages):
         True
     """
 
-    factors = FACTORS
-
     def __init__(
         self,
         num_train: int = 10000,
@@ -69,7 +67,7 @@ class SyntheticFaces(CachedImages):
                 raise InputError(f"{name} is {value}; it must be at least {bound}")
         # A mirrored face has other factors (gaze, yaw, tilt and light).
         shape = (3, image_size, image_size)
-        super().__init__(shape, flip=False, limit=limit, cache_dir=cache_dir)
+        super().__init__(shape, limit=limit, factors=FACTORS, cache_dir=cache_dir)
         self.seed = seed
         self._sizes = dict(zip(SPLITS, (num_train, num_val, num_test), strict=True))
 

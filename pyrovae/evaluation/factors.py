@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from pyrovae.data import Split
 from pyrovae.evaluation import information
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.text import cut
 
 __all__ = ["dci", "factor_scores"]
 
@@ -50,7 +52,8 @@ def dci(
     other; D and C are means over all halves. For a mean over images, half the difference of two
     halves has the variance of that mean: the standard error of D and C is the root mean square
     of that over the splits. I is a ratio of means over images, each image with its errors in all
-    splits: its standard error is over images, by the delta method. Importance sums to 1 even if
+    splits: its standard error is over images, by the delta method, with the forests held fixed: it
+    leaves out that other training images give other forests. Importance sums to 1 even if
     a forest predicts badly: read D and C together with I.
 
     It fits `2 * num_splits * num_trees * K` trees to N / 2 images each: about seven seconds of
@@ -140,6 +143,18 @@ def factor_scores(
         columns = zip(kept, values.T, strict=True)
         found |= {f"{score}/{name}": Estimate.of(column) for name, column in columns}
     return found
+
+
+def known_rows(split: Split, names: Sequence[str]) -> np.ndarray:
+    """The indices of the images of a split whose factors are all known.
+
+    Raises:
+        InputError: if there are none.
+    """
+    rows = np.flatnonzero(np.isfinite(split.attributes[:, split.places(names)]).all(1))
+    if not len(rows):
+        raise InputError(f"no image has all factors known: {cut(', '.join(names))}")
+    return rows
 
 
 def _fits(

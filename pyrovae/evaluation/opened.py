@@ -16,6 +16,12 @@ from pyrovae.utils.lazy import pandas as pd
 
 __all__ = ["Opened"]
 
+#: Why a section may have no scores.
+ABSENT = {
+    "factors": "the data set names no factors (--data.factors)",
+    "classes": "the programs predict no attribute that the images have",
+}
+
 
 @dataclass(frozen=True)
 class Opened:
@@ -52,6 +58,8 @@ class Opened:
                 if self.scorer.progress:
                     print(f"not scored: {error}", flush=True)
                 continue
+            if not found and {*sections} != {*SECTIONS}:
+                failed.append(f"{name}: {ABSENT[name]}")
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
             if self.scorer.progress and found:
                 given = () if name in BASELINES else self.given

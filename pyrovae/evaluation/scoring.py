@@ -23,7 +23,7 @@ from pyrovae.evaluation.baselines import (
 )
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE, summary, weights_of_images
-from pyrovae.evaluation.factors import factor_scores
+from pyrovae.evaluation.factors import factor_scores, known_rows
 from pyrovae.evaluation.features import identity, named_features
 from pyrovae.evaluation.latents import aggregate
 from pyrovae.evaluation.reconstruction import reconstructions
@@ -129,6 +129,9 @@ class Scorer:
         if name in ("ppca", "without_latent"):
             train = self.data.split("train").images
             return {"train": fingerprint(train), "flip": self.data.flip}
+        if name == "factors":
+            # Of an earlier version, scores of all images of a group are kept.
+            return {} if self.split.groups is None else {"independent": True}
         if name == "samples":
             own = identity(options.features, self.split.images[:8], self.engine.device)
             # Of an earlier version, scores of whole samples against images with holes are kept.
@@ -303,13 +306,14 @@ def _classes(scorer: Scorer) -> dict[str, Estimate]:
 
 
 def _factors(scorer: Scorer) -> dict[str, Estimate]:
-    known = [name for name in scorer.split.attribute_names if name in scorer.data.factors]
+    known = list(scorer.data.factors)
     if not known:
         return {}
+    split = scorer.split.independent()
     # Forests are slow to fit; more images would not change the digits that are reported.
-    rows = spread_rows(len(scorer.split), FACTOR_IMAGES)
-    factors = scorer.split.table()[known].to_numpy()[rows]
-    means = scorer.view.encoded.loc[rows]
+    some = split.take(known_rows(split, known)).spread(FACTOR_IMAGES)
+    factors = some.attributes[:, some.places(known)]
+    means = scorer.view.of(some).encoded.loc
     return factor_scores(means, factors, known, seed=scorer.options.seed)
 
 

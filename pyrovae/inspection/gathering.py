@@ -22,7 +22,8 @@ def gather(subject: Subject) -> Evidence:
     Args:
         subject: what is inspected.
     """
-    found, failed = Evidence(options=subject.options, wide=subject.wide), {}
+    aims = {"wide": subject.wide, "maximises_elbo": subject.maximises_elbo}
+    found, failed = Evidence(options=subject.options).with_symptoms(aims), {}
     for name, measure in MEASURES.items():
         try:
             found = found.with_symptoms(measure(subject))

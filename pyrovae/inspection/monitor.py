@@ -113,6 +113,7 @@ class PosteriorMonitor(Callback):
             options=Options({"beta": {"value": row.beta}, "optimizer": {"lr": rate}}),
             finished=False,
             wide=self._info is not None and self._info.wide,
+            maximises_elbo=self._info is None or self._info.maximises_elbo,
             elbo=row.val_elbo,
             no_latent=without_structure(self._structureless, row.val_elbo),
             **from_cells(epoch.rows),

@@ -106,6 +106,7 @@ class Subject(PosteriorView):
             split: improbable images are ranked among them. None if there are none.
         wide: whether the guide was trained with an objective whose optimum is wider than that of
             the ELBO, such as one of several particles.
+        maximises_elbo: whether the objective of training follows the ELBO at beta 1.
         factors: names of the attributes that the images were generated from.
         given: whether the user named the shown images.
         budget: the numbers of images, draws and steps.
@@ -127,6 +128,7 @@ class Subject(PosteriorView):
     train: Split | None = None
     held_out: Split | None = None
     wide: bool = False
+    maximises_elbo: bool = True
     factors: tuple[str, ...] = ()
     given: bool = False
     budget: Budget = FULL

@@ -52,7 +52,8 @@ class Objective:
         couples_batch: whether the loss of a batch is not the mean of the losses of its images.
         prefers_wide_guide: whether the optimal guide is wider than the optimal guide of the ELBO.
             That holds for bounds of several particles.
-        rate_weight: the weight of the rate in the loss at beta 1.
+        maximises_elbo: whether the loss at beta 1 follows the ELBO. A penalty, or a target of the
+            rate or the distortion, has another optimum.
         rate_and_distortion: unweighted means of the last batch, in nats per image; None where the
             objective does not keep them.
     """
@@ -60,7 +61,7 @@ class Objective:
     loss_and_grads: Callable[..., Any]
     couples_batch: bool = False
     prefers_wide_guide: bool = False
-    rate_weight: float = 1.0
+    maximises_elbo: bool = True
     rate_and_distortion: tuple[Tensor, Tensor] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

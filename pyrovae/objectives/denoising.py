@@ -90,7 +90,7 @@ class Denoising(Recorded, Objective, ELBO):
         self._inner = as_objective(self.bound)
         self.couples_batch = self._inner.couples_batch
         self.prefers_wide_guide = self._inner.prefers_wide_guide
-        self.rate_weight = self._inner.rate_weight
+        self.maximises_elbo = self._inner.maximises_elbo
         self.state = self._inner.state
 
     @property

@@ -41,6 +41,7 @@ class MMD(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
     SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
     def __init__(self, alpha: float = 0.5, weight: float = 1000.0, **kwargs: Any) -> None:
@@ -50,7 +51,6 @@ class MMD(PerImageELBO):
         if not 1 - alpha <= weight < float("inf"):
             raise ValueError(f"weight must be at least 1 - alpha = {1 - alpha}, got {weight}")
         self.alpha, self.weight = alpha, weight
-        self.rate_weight = 1 - alpha
 
     def objective(self, terms: list[ElboTerms]) -> Tensor:
         """The loss in nats, summed over the images."""
@@ -124,6 +124,7 @@ class DIP(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(self, off_diagonal: float = 10.0, diagonal: float = 10.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)

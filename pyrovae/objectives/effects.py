@@ -20,6 +20,9 @@ __all__ = ["Beta", "LatentRate", "ScaleLatents"]
 class Beta(Recorded):
     r"""The weight of the latent sites: the loss is $-\log p(x \mid z) + \beta\,(\log q - \log p)$.
 
+    Objectives that replace the rate, or add a penalty on latents, such as `BetaTC`, `Capacity` and
+    `DIP`, multiply the replacement and the penalty by it too.
+
     Args:
         value: beta, at least 0; 1 gives the ELBO.
         schedule: a factor over the run; `Warmup` raises beta from 0 to its value.

@@ -41,6 +41,7 @@ class _Floored(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(self, threshold: float, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -164,6 +165,7 @@ class Capacity(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(
         self,
@@ -225,6 +227,7 @@ class GECO(PerImageELBO):
         Taming VAEs (Rezende and Viola, 2018, algorithm 1), https://arxiv.org/abs/1810.00597
     """
 
+    maximises_elbo = False
     LOG_LIMIT = 12.0
 
     def __init__(
@@ -270,6 +273,9 @@ class BetaTC(PerImageELBO):
     \,\|\, \textstyle\prod_d q(z_d))}_{\beta} + \underbrace{\textstyle\sum_d KL(q(z_d) \,\|\,
     p(z_d))}_{\gamma}$$
 
+    With a prior of dependent dimensions the last part is $\mathbb{E}_q[\log \prod_d q(z_d) - \log
+    p(z)]$.
+
     The aggregate posteriors are estimated from the batch by minibatch weighted sampling. Outside
     `Trainer` the batch counts as the whole training split, unless `begin_step` is called.
 
@@ -290,6 +296,7 @@ class BetaTC(PerImageELBO):
     """
 
     couples_batch = True
+    maximises_elbo = False
 
     def __init__(
         self, alpha: float = 1.0, beta: float = 6.0, gamma: float = 1.0, **kwargs: Any

@@ -125,7 +125,7 @@ class Warmup(Schedule):
     its beginning to its end over the rest of the run.
 
     Args:
-        fraction: the share of the run that the warm-up takes, within (0, 1).
+        fraction: the share of the run that the warm-up takes, within (0, 1].
         then: the schedule after the warm-up; None stays at 1.
         smooth: whether the warm-up is half a cosine.
 
@@ -137,8 +137,8 @@ class Warmup(Schedule):
     def __init__(
         self, fraction: float = 0.1, then: Schedule | None = None, smooth: bool = False
     ) -> None:
-        if not 0 < fraction < 1:
-            raise ValueError(f"fraction must lie between 0 and 1, got {fraction}")
+        if not 0 < fraction <= 1:
+            raise ValueError(f"fraction must lie in (0, 1], got {fraction}")
         self.fraction = fraction
         self.then = then or Constant()
         self.smooth = smooth

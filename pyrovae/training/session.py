@@ -181,16 +181,17 @@ class Session:
             self.callbacks.message(line)
         now = self.position()
         beta = self.recipe.beta(replace(now, step=now.total - 1))
-        if line := self.trainer.about_best(beta * self.objective.rate_weight):
+        if line := self.trainer.about_best(self.objective, beta):
             self.callbacks.message(line)
         self.stepper = self.choose_steps()
 
     def info(self) -> RunInfo:
         """The state of the run when it begins or resumes, for the callbacks."""
-        state, wide = self.state, self.objective.prefers_wide_guide
+        state, own = self.state, self.objective
         begun = self.run, self.trainer.epochs, state.epoch, state.step - state.batch
+        aims = own.prefers_wide_guide, own.maximises_elbo
         threads = self.engine.threads
-        return RunInfo(*begun, wide, self.callbacks.message, id=state.run, threads=threads)
+        return RunInfo(*begun, *aims, self.callbacks.message, id=state.run, threads=threads)
 
     def choose_steps(self) -> Stepper:
         """Chooses compiled, recorded or eager steps, and logs the choice."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbers import Integral
 
+from pyrovae.objectives import Objective
 from pyrovae.utils.arguments import Recorded
 
 __all__ = ["Settings"]
@@ -47,16 +48,22 @@ class Settings(Recorded):
         self.sync_batch_norm, self.restore_best = sync_batch_norm, restore_best
         self.ema = ema
 
-    def about_best(self, weight: float) -> str:
+    def about_best(self, objective: Objective, beta: float) -> str:
         """A line for the log if the best epoch is not the best one for the loss; "" if it is.
 
         Args:
-            weight: the weight of the rate in the loss at the end of training.
+            objective: the objective.
+            beta: the weight of the rate in the loss at the end of training.
         """
-        if abs(weight - 1) < TOLERANCE or not (self.patience or self.restore_best):
+        if not (self.patience or self.restore_best):
             return ""
-        return (
-            "the best epoch has the highest validation ELBO, in which the rate has the weight 1; "
-            f"the loss ends with the weight {weight:g}: --trainer.patience null and "
-            "--trainer.restore_best false keep the last epoch"
-        )
+        best = "the best epoch has the highest validation ELBO"
+        keep = "--trainer.patience null and --trainer.restore_best false keep the last epoch"
+        if not objective.maximises_elbo:
+            return (
+                f"{best}, which {type(objective.innermost()).__name__} does not maximise: {keep}"
+            )
+        if abs(beta - 1) < TOLERANCE:
+            return ""
+        weights = f"in which the rate has the weight 1; the loss ends with the weight {beta:g}"
+        return f"{best}, {weights}: {keep}"

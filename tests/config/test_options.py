@@ -99,6 +99,14 @@ def test_the_argument_that_a_message_names_first_is_to_blame() -> None:
         made("--data.limit", "0", data=array)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["schedule", "beta.schedule"])
+def test_of_two_parts_of_a_class_the_one_with_the_value_is_to_blame(path: str) -> None:
+    both = ["--schedule", "Warmup", "--beta.schedule", "Warmup"]
+    with pytest.raises(InputError, match=rf"^--{path}.fraction: .* \(0, 1\], got 1.5$"):
+        made(*both, f"--{path}.fraction=1.5")
+
+
 @pytest.mark.parametrize("option", ["limit", "show", "crop"])
 def test_a_word_for_a_number_names_its_option(option: str) -> None:
     parser = train_parser()

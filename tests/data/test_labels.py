@@ -281,7 +281,7 @@ def test_images_without_attributes_are_left_out_of_all_splits(
     known["label"] = {str(i) for i in range(20, 60)}
     for names in ("age", "label", ["label", "age"]):
         data = ImageFolder(root, known=names, **how)
-        both = set.intersection(*(known[name] for name in listed(names)))
+        both = set.intersection(*(known[name] for name in listed("known", names)))
         expected = {
             split: [own for own in every if Path(own).stem in both]
             for split, every in whole.items()
@@ -293,7 +293,7 @@ def test_images_without_attributes_are_left_out_of_all_splits(
             assert [int(image[0, 0, 0]) for image in found.images] == [
                 int(Path(own).stem) for own in every
             ]
-            assert not np.isnan(found.attributes[:, found.places(listed(names))]).any()
+            assert not np.isnan(found.attributes[:, found.places(listed("known", names))]).any()
     assert stored == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("images.npy")}
 
 
@@ -313,8 +313,9 @@ def test_only_known_labels_of_arrays_and_datasets() -> None:
 
 def test_null_names_no_attribute() -> None:
     none: Any = None
-    data = ArrayData(np.zeros((10, 1, 4, 4), np.uint8), known=none, show=none)
-    assert data.known == () and data.show == () and len(data.split("train")) == 8
+    images = np.zeros((10, 1, 4, 4), np.uint8)
+    data = ArrayData(images, known=none, factors=none, show=none)
+    assert data.known == data.factors == () and data.show == () and len(data.split("train")) == 8
 
 
 @pytest.mark.parametrize(
@@ -324,6 +325,29 @@ def test_what_is_no_name_is_refused(known: Any, got: str) -> None:
     message = f"^known must be of the kind .*, got {got}; it is the name of an attribute, such as"
     with pytest.raises(TypeError, match=message):
         ImageFolder("photos", known=known)
+
+
+def test_own_images_may_name_their_factors(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for row in range(10):
+        Image.new("L", (4, 4), row).save(folder / f"{row}.png")
+    frame = pd.DataFrame({"file": [f"{row}.png" for row in range(10)], "x": range(10)})
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    images = np.arange(160, dtype=np.uint8).reshape(10, 1, 4, 4)
+
+    def made(names: Any) -> list[ImageData]:
+        table, cache = str(tmp_path / "table.csv"), str(tmp_path / "cache")
+        how: dict[str, Any] = {"factors": names, "cache_dir": cache}
+        return [
+            ImageFolder(str(folder), 4, attributes=table, **how),
+            ArrayData(images, attributes=frame[["x"]], **how),
+        ]
+
+    for data, wrong in zip(made("x"), made(["x", "y"]), strict=True):
+        assert data.factors == ("x",) and data.split("train").attribute_names == ("x",)
+        with pytest.raises(InputError, match=r"^the images have no attribute y; known are x$"):
+            wrong.split("train")
 
 
 @pytest.mark.parametrize(

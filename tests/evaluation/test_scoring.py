@@ -94,6 +94,34 @@ def test_errors_are_those_of_groups_of_images() -> None:
     assert report._repr_html_() == f"<pre>{escape(str(report))}</pre>"
 
 
+@pytest.mark.slow
+def test_factors_are_scored_on_one_image_per_group_with_known_factors() -> None:
+    faces = small_data(num_test=120).split("test")
+    yaw = np.repeat(faces.attributes[:, list(faces.attribute_names).index("yaw")], 3)
+    yaw[:6] = np.nan  # Of two groups.
+    images, groups = np.repeat(faces.images, 3, 0), np.repeat(np.arange(120), 3)
+    how: dict[str, Any] = {"attributes": {"yaw": yaw}, "factors": "yaw", "test_fraction": 0.7}
+    data = ArrayData(images, groups=groups, **how)
+    own = Scorer(small_vae().eval(), data, QUICK, CPU)
+    apart = own.split.independent()
+    some = apart.take(np.flatnonzero(np.isfinite(apart.attributes[:, 0])))
+    assert 60 < len(some) < len(apart) == len(own.split) / 3
+    codes = own.view.of(some).encoded.loc
+    expected = scoring.factor_scores(codes, some.attributes, ["yaw"])
+    found = own.section("factors")
+    assert {name: e.value for name, e in found.items()} == pytest.approx(
+        {name: e.value for name, e in expected.items()}, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["factors", "classes"])
+def test_a_section_without_scores_is_told_if_it_is_named(name: str) -> None:
+    data = ArrayData(small_data(num_test=40).split("test").images)
+    own = Opened(Path("run"), Scorer(small_vae().eval(), data, QUICK, CPU), {})
+    (failed,) = own.score([name]).failed
+    assert failed.startswith(f"{name}: the ")
+
+
 def test_the_errors_of_one_group_are_unknown() -> None:
     images = np.repeat(small_data(num_test=10).split("test").images, 4, 0)
     data = ArrayData(images, groups=np.repeat(np.arange(10), 4))

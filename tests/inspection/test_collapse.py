@@ -177,6 +177,6 @@ def test_warnings_are_printed_and_kept(tmp_path: Path) -> None:
     run, lines = RunDirectory(tmp_path), list[str]()
     for _ in range(2):
         monitor = PosteriorMonitor()
-        monitor.begin(RunInfo(run, 1, 0, 0, False, lines.append))
+        monitor.begin(RunInfo(run, 1, 0, 0, False, True, lines.append))
         monitor.end_epoch(epoch(small_vae(likelihood=Normal(3.0))))
     assert len(lines) == 1 and run.warnings.read_text().splitlines() == lines

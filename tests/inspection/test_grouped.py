@@ -58,6 +58,23 @@ def test_sections_with_tests_use_one_image_per_group(
     assert not any(line.startswith(sentence) for line in expected.says)
 
 
+@pytest.mark.slow
+def test_images_with_an_unknown_factor_are_left_out() -> None:
+    whole = grouped().independent
+    lacking = whole.split.attributes.copy()
+    lacking[7, 1] = lacking[9, 0] = np.nan
+    rows = np.delete(np.arange(len(lacking)), [7, 9])
+    known = replace(whole, split=whole.split.take(rows))
+    found = factors.section(replace(whole, split=replace(whole.split, attributes=lacking)))
+    expected = factors.section(known)
+    assert found.says == [*expected.says, "2 of 60 images are left out: a factor is unknown."]
+    for name, table in expected.tables.items():
+        pandas.testing.assert_frame_equal(found.tables[name], table)
+    lacking[:, 0] = np.nan
+    with pytest.raises(InputError, match=f"no image has all factors known: {whole.factors[0]}"):
+        factors.section(replace(whole, split=replace(whole.split, attributes=lacking)))
+
+
 def test_the_gain_of_another_prior_is_that_for_new_groups() -> None:
     whole = grouped(480)
     found, expected = latents.measure(whole), latents.measure(whole.independent)

@@ -325,6 +325,14 @@ def test_a_high_weight_explains_a_collapse_during_training() -> None:
     assert found.cause == "beta_too_high" and "nan" not in found.advice[0].effect
 
 
+def test_another_aim_may_lower_the_elbo() -> None:
+    fallen = replace(HEALTHY, train_fall=500.0)
+    assert [own.cause for own in judge(fallen).findings] == ["diverged"]
+    assert not judge(replace(fallen, maximises_elbo=False)).findings
+    skipped = replace(fallen, maximises_elbo=False, skipped=0.1)
+    assert [own.cause for own in judge(skipped).findings] == ["diverged"]
+
+
 def test_a_guide_that_is_wide_by_its_objective_is_not_a_fault() -> None:
     assert not judge(replace(HEALTHY, weight=3.0, spread_gain=60.0, wide=True)).findings
 
@@ -414,6 +422,7 @@ def test_every_known_measurement_is_in_the_table() -> None:
         "options",
         "finished",
         "wide",
+        "maximises_elbo",
         "has_scale",
     }
     table = HEALTHY.table()

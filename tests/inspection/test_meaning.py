@@ -16,10 +16,12 @@ import torch
 
 from pyrovae import VAE, DiagonalNormal, Engine, InputError, MLPDecoder, MLPEncoder, StandardNormal
 from pyrovae.data import Split
+from pyrovae.evaluation import factor_scores
 from pyrovae.inspection.attributes import attribute_table, directions, reach
 from pyrovae.inspection.edits import REAL, edit_effects, edited
 from pyrovae.inspection.plotting import image_sheet
 from pyrovae.inspection.section import Section
+from pyrovae.inspection.sections.factors import _scores_said
 from pyrovae.inspection.sections.map import _draw_maps
 from pyrovae.inspection.sections.paths import paths
 from pyrovae.inspection.sections.traversals import shown_means, traversal_table, with_change
@@ -140,6 +142,23 @@ def test_only_the_attributes_asked_for_are_looked_at() -> None:
     assert set(section("attributes", own).tables["probes"]["attribute"]) == {"yaw", "tilt"}
     with pytest.raises(InputError, match="unknown attribute 'yow' .did you mean yaw"):
         section("attributes", subject(attributes=("yow",)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("axes", "mixed", "kept"), [(0, 0, ""), (2, 0, "2 of 2: a, b."), (0, 2, "0 of 2.")]
+)
+def test_only_encoded_factors_are_judged(axes: int, mixed: int, kept: str) -> None:
+    """Of six factors some are axes of the codes, some are encoded off them."""
+    random = np.random.default_rng(0)
+    factors, names = random.uniform(-1, 1, (400, 6)), list("abcdef")
+    turned = factors[:, :mixed] @ np.array([[1, 1], [1, -1]])[:mixed]
+    codes = np.column_stack([factors[:, :axes], turned, random.normal(size=(400, 4))])
+    said = _scores_said(factor_scores(codes, factors, names, num_splits=1))
+    lost = ", ".join(names[axes + mixed :])
+    assert said[1] == f"Not in the posterior means (informativeness below 0.1): {lost}."
+    own = "Encoded factors with a dimension of their own (gap above 0.5): "
+    assert said[2:] == ([own + kept] if kept else [])
 
 
 def test_traversals_are_ordered_by_rate() -> None:

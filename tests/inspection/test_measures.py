@@ -173,6 +173,34 @@ def test_copies_and_constant_images_are_counted() -> None:
     assert vae.training
 
 
+def square(grey: float, left: int = 3) -> np.ndarray:
+    """A square of 5x5 pixels on a black background of 32x32."""
+    image = np.zeros((32, 32))
+    image[4:9, left : left + 5] = grey
+    return image
+
+
+NOISE = np.random.default_rng(0).integers(-1, 2, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("image", "twin", "copied"),
+    [
+        (square(160), square(160), True),
+        (square(160), square(160) + NOISE, True),  # As of JPEG files.
+        (square(160), square(160) + 1, True),
+        (square(160), square(164), False),  # A root mean square of 0.6 grey levels.
+        (square(20), square(20, left=4), False),  # 2.0 grey levels.
+        (square(10), square(10, left=4), False),
+        (square(0) + 9, square(0) + 9, False),  # Constant.
+    ],
+)
+def test_a_copy_differs_by_the_error_of_a_file(
+    image: np.ndarray, twin: np.ndarray, copied: bool
+) -> None:
+    assert data._are_copies(image.reshape(1, -1), twin.reshape(1, -1)) == [copied]
+
+
 def test_one_image_many_times_is_told() -> None:
     own = subject(linear())
     equal = split_of(np.full((50, *SHAPE), 77))

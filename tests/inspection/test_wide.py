@@ -18,7 +18,7 @@ from pyrovae.inspection.sections.gaps import section as gaps
 from pyrovae.inspection.sections.typical import section as typical
 from pyrovae.inspection.subject import Budget
 from pyrovae.objectives import as_objective
-from pyrovae.training.callbacks import Console
+from pyrovae.training.callbacks import Console, RunInfo
 from tests.support.commands import TINY, run
 from tests.support.small import small_data, small_vae
 from tests.support.subjects import CPU, Linear, subject_of
@@ -79,16 +79,17 @@ def test_a_wide_guide_that_was_meant_to_be_has_no_remedy() -> None:
 
 
 @pytest.mark.usefixtures("without_pages")
-@pytest.mark.parametrize("objective", ["IWAE", "Trace_ELBO"])
+@pytest.mark.parametrize("objective", ["IWAE", "Trace_ELBO", "BetaTC"])
 def test_a_run_tells_what_it_was_trained_for(
     objective: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "run"
-    seen: list[bool] = []
-    monkeypatch.setattr(Console, "begin", lambda self, start: seen.append(start.wide))
+    seen: list[RunInfo] = []
+    monkeypatch.setattr(Console, "begin", lambda self, start: seen.append(start))
     assert run("train", [*TINY, f"--run_dir={root}", f"--objective={objective}"], monkeypatch) == 0
     subject, _ = open_subject(root, budget=SMALL)
-    assert [subject.wide] == seen == [objective == "IWAE"]
+    assert subject.wide == seen[0].wide == (objective == "IWAE")
+    assert subject.maximises_elbo == seen[0].maximises_elbo == (objective != "BetaTC")
     text = (root / "config.yaml").read_text()
     (root / "config.yaml").write_text(text.replace(objective, "Gone"))
     assert not open_subject(root, budget=SMALL)[0].wide

@@ -135,7 +135,7 @@ def test_the_shortest_runs(make: MakeSchedule, total: int) -> None:
         (Cosine, 1.1),
         (Cosine, math.nan),
         (Warmup, 0.0),
-        (Warmup, 1.0),
+        (Warmup, 1.1),
         (Warmup, math.nan),
         (Cyclical, 0),
         (Cyclical, -3),
@@ -159,6 +159,10 @@ def test_beta_is_its_value_times_its_schedule() -> None:
     assert Beta(4.0, Warmup(0.2, smooth=True))(at(9)) == pytest.approx(2.0)
     assert Beta(4.0, Cyclical(2, 0.2))(at(54)) == pytest.approx(2.0)
     assert Beta(0.0, Warmup(0.2))(at(9)) == 0.0
+
+
+def test_a_warmup_may_take_the_whole_run() -> None:
+    assert [Warmup(1.0)(at(step)) for step in (0, 49, 99, 100)] == [0.01, 0.5, 1.0, 1.0]
 
 
 def test_a_smooth_warmup_rises_slower_at_first() -> None:

@@ -48,7 +48,7 @@ def test_the_terminal_warns_of_threads_that_wait(
     monkeypatch.setattr(contention, "interruptions", lambda: next(counts))
     counts = iter(range(0, 10**9, 10**8))
     console = Console()
-    console.begin(RunInfo(None, 1, 0, 0, False, console.message, threads=threads))
+    console.begin(RunInfo(None, 1, 0, 0, False, True, console.message, threads=threads))
     console.begin_epoch(1, 10, 0)
     console.step(10, -1.0, 1.0)
     console.end("complete")

@@ -28,8 +28,8 @@ def look(evidence: Evidence) -> Finding | None:
 
 def _signs(evidence: Evidence) -> Iterator[tuple[float, str]]:
     """Signs of divergence: what each costs at least, in nats, and a sentence."""
-    # With another weight on the rate, the ELBO is not what training raises.
-    plain = evidence.options.get("beta.value", 1.0) == 1
+    # With another weight on the rate, or another aim, the ELBO is not what training raises.
+    plain = evidence.maximises_elbo and evidence.options.get("beta.value", 1.0) == 1
     if plain and evidence.train_fall > max(evidence.fault, FELL * evidence.gain):
         yield (
             evidence.train_fall,

@@ -63,6 +63,7 @@ class Evidence:
         spread_gain: the gain of the ELBO by the best common factor on the guide's standard
             deviations.
         wide: whether the objective prefers a wider guide than the ELBO does.
+        maximises_elbo: whether the objective follows the ELBO at beta 1.
         ignored: the rate of the dimensions that the decoder ignores.
         num_ignored: the number of dimensions that the decoder ignores.
         prior_gain: the gain of the ELBO if a mixture fitted to the encodings were the prior.
@@ -135,6 +136,7 @@ class Evidence:
     weight_error: float = NAN
     spread_gain: float = NAN
     wide: bool = False
+    maximises_elbo: bool = True
     ignored: float = NAN
     num_ignored: int = 0
     prior_gain: float = NAN

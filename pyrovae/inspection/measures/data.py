@@ -22,8 +22,11 @@ __all__ = ["measure", "small_images"]
 TESTED, KNOWN, LOOKED_AT = 500, 20_000, 1000
 #: Pixels per side of the small images that are compared.
 SMALL = 8
-#: A copy differs by less than this root mean square of grey levels: the error of JPEG files.
-NEAR = 2.0
+#: A copy differs by less than this root mean square: the error of JPEG files, in grey levels and
+#: relative to the contrast of the image, since a black background makes any difference small.
+NEAR, NEAR_OF_CONTRAST = 2.0, 0.05
+#: The error of a file does not follow the image. A difference that does is another brightness.
+FOLLOWS = 0.5
 PERMUTATIONS = 2000
 
 
@@ -78,12 +81,19 @@ def _copies(subject: Subject, own: Split, known: Split, small: np.ndarray) -> di
     parts = np.array_split(small_images(own.images), 10)
     nearest = [squared_distances(part, small).argmin(1) for part in parts]
     twins = gather(known.images, np.concatenate(nearest)).reshape(len(own), -1).astype(float)
-    off = np.asarray(own.images).reshape(len(own), -1) - twins
-    copies = np.sqrt(np.square(off).mean(1)) < NEAR
-    copies &= _spans(own.images) > 0  # Constant images are a separate fault.
+    copies = _are_copies(np.asarray(own.images).reshape(len(own), -1).astype(float), twins)
     found = {"duplicates": float(copies.mean())}
     if not copies.any() or copies.all():
         return found
     terms = image_terms(subject.programs, own, subject.engine, seed=subject.seed)
     elbo = -(terms["rate"] + terms["distortion"]).numpy()
     return found | {"duplicate_gain": float(elbo[copies].mean() - elbo[~copies].mean())}
+
+
+def _are_copies(images: np.ndarray, twins: np.ndarray) -> np.ndarray:
+    """Whether each image `(N, F)` is its twin up to the error of a file; not constant images."""
+    off = images - twins
+    contrast, error = images.std(1), np.sqrt(np.square(off).mean(1))
+    shared = np.mean(off * (images - images.mean(1, keepdims=True)), 1)
+    near = error < np.minimum(NEAR, NEAR_OF_CONTRAST * contrast)
+    return near & (np.abs(shared) <= FOLLOWS * contrast * error)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.factors import factor_scores
+from pyrovae.evaluation.factors import factor_scores, known_rows
 from pyrovae.evaluation.information import mutual_information_table
 from pyrovae.inspection.plotting import heat_map
 from pyrovae.inspection.section import Drawing, Inapplicable, Section
@@ -24,6 +26,10 @@ CAPTIONS = {
 }
 #: Cells of a column of the table of information.
 BINS = 10
+#: A factor with less informativeness is not encoded.
+ENCODED = 0.1
+#: With a larger gap, one dimension holds most of what is known of a factor.
+APART = 0.5
 #: Scores of factors.
 SCORES = ("mutual_information_gap", "disentanglement", "completeness", "informativeness")
 
@@ -32,11 +38,11 @@ def section(subject: Subject) -> Section:
     """MIG, DCI, and the mutual information of each factor with each latent dimension."""
     if not subject.factors:
         raise Inapplicable("the data set does not name the factors of its images")
-    whole, subject = subject, subject.independent
+    (subject, left_out), names = _complete(subject), list(subject.factors)
     rates = subject.encoded.kl[:, subject.columns].mean(0)
     order = subject.columns[np.argsort(-rates, kind="stable")]
-    codes, names = subject.encoded.loc[:, order], list(subject.factors)
-    values = subject.split.table()[names].to_numpy()
+    codes = subject.encoded.loc[:, order]
+    values = subject.split.attributes[:, subject.split.places(names)]
     splits = subject.budget.num_splits
     scores = factor_scores(codes, values, names, subject.seed, num_splits=splits)
     table = mutual_information_table(codes, values, names, BINS)
@@ -45,7 +51,7 @@ def section(subject: Subject) -> Section:
     rows = [(name, found.value, found.error) for name, found in scores.items()]
     return Section(
         "Does each factor have its own dimension?",
-        [_scores_said(scores), _dimensions_said(table, chance), *subject.thinned_said(whole)],
+        [*_scores_said(scores), _dimensions_said(table, chance), *left_out],
         tables={
             "factor_scores": pandas.DataFrame(rows, columns=["score", "value", "error"]),
             "mutual_information": table.reset_index(),
@@ -53,6 +59,17 @@ def section(subject: Subject) -> Section:
         figures={"information": _map(subject, table, chance)},
         captions=CAPTIONS,
     )
+
+
+def _complete(whole: Subject) -> tuple[Subject, list[str]]:
+    """Independent images whose factors are all known, and sentences on those that are left out."""
+    subject = whole.independent
+    said, total = subject.thinned_said(whole), len(subject.split)
+    rows = known_rows(subject.split, subject.factors)
+    if len(rows) == total:
+        return subject, said
+    left_out = f"{total - len(rows):,} of {total:,} images are left out: a factor is unknown."
+    return replace(subject, split=subject.split.take(rows)), [*said, left_out]
 
 
 def _by_chance(codes: np.ndarray, values: np.ndarray, names: list[str], seed: int) -> float:
@@ -78,16 +95,31 @@ def _map(subject: Subject, table: pandas.DataFrame, chance: float) -> Drawing:
     )
 
 
-def _scores_said(scores: dict[str, Estimate]) -> str:
-    found = [f"{name} {scores[name]:.3f}" for name in SCORES]
-    gap = scores["mutual_information_gap"].value
-    meaning = "factors are spread over several dimensions; the ELBO does not prefer axes"
-    if gap > 0.1:
-        meaning = "some factors have their own dimension"
-    if gap > 0.5:
-        meaning = "most factors have one dimension that holds far more information than the others"
-    listed = ", ".join(found).replace("_", " ").capitalize()
-    return f"{listed} (the best value of each is 1): {meaning}."
+def _scores_said(scores: dict[str, Estimate]) -> list[str]:
+    """The scores; which factors are encoded; how many of these have a dimension of their own."""
+    listed = ", ".join(f"{name} {scores[name]:.3f}" for name in SCORES)
+    said = [f"{listed} (the best value of each is 1).".replace("_", " ").capitalize()]
+    informed = _by_factor(scores, "informativeness")
+    lost = [name for name, value in informed.items() if value < ENCODED]
+    kept = [name for name in informed if name not in lost]
+    if lost:
+        below = f"informativeness below {ENCODED:g}"
+        said.append(f"Not in the posterior means ({below}): {', '.join(lost)}.")
+    if kept:
+        gaps = _by_factor(scores, "mutual_information_gap")
+        own = [name for name in kept if gaps[name] > APART]
+        names = f": {', '.join(own)}" if own else ""
+        alone = f"Encoded factors with a dimension of their own (gap above {APART:g})"
+        said.append(f"{alone}: {len(own)} of {len(kept)}{names}.")
+    return said
+
+
+def _by_factor(scores: dict[str, Estimate], score: str) -> dict[str, float]:
+    """A score of each factor that varies."""
+    parts = {name.partition("/"): found.value for name, found in scores.items()}
+    return {
+        factor: value for (kind, slash, factor), value in parts.items() if slash and kind == score
+    }
 
 
 def _dimensions_said(table: pandas.DataFrame, chance: float) -> str:

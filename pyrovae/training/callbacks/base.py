@@ -39,6 +39,7 @@ class RunInfo:
         epoch: number of complete epochs.
         step: number of steps in these epochs.
         wide: whether the objective prefers a wider guide than the ELBO does.
+        maximises_elbo: whether the objective follows the ELBO at beta 1.
         say: sends a line to all callbacks.
         id: a text that identifies the run, also after it resumes.
         threads: number of CPU threads that compute one operation together; 0 on a GPU.
@@ -49,6 +50,7 @@ class RunInfo:
     epoch: int
     step: int
     wide: bool
+    maximises_elbo: bool
     say: Callable[[str], None]
     id: str = ""
     threads: int = 0
