@@ -12,7 +12,16 @@ from pyrovae.evaluation.opened import Opened
 from pyrovae.evaluation.pictures import draw_curves, draw_scores
 from pyrovae.evaluation.report import Report, notes
 from pyrovae.evaluation.seeds import Sweep
-from pyrovae.evaluation.tables import BASELINES, COLUMNS, MORE, SCALED, TITLES, called, score_table
+from pyrovae.evaluation.tables import (
+    BASELINES,
+    COLUMNS,
+    MORE,
+    SCALED,
+    TITLES,
+    Columns,
+    called,
+    score_table,
+)
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.files import replacing
@@ -21,8 +30,6 @@ from pyrovae.utils.text import printable, short_names
 
 __all__ = ["Comparison", "check_comparable", "compare"]
 
-#: The scores of each column by name.
-Columns = dict[str, dict[str, Estimate]]
 #: Settings that each row of the CSV file repeats.
 SETTINGS = ("split", "num_samples", "evidence_images", "features", "checkpoint", "seed")
 

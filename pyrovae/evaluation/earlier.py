@@ -37,7 +37,7 @@ def set_aside(root: Path, earlier: dict[str, Any], other: Sequence[str]) -> str:
         if old.exists():
             old.replace(old.with_stem(old.stem + end))
     about = [split, f"{number} image{'s' * (number != '1')}"]
-    about += [f"other {name}" for name in ("weights", "seed") if name in other]
+    about += [f"other {name}" for name in ("weights", "seed", "version") if name in other]
     return f"the earlier scores ({', '.join(about)}) are now in {path.with_stem(path.stem + end)}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.report import Report
 from pyrovae.evaluation.seeds import Sweep
-from pyrovae.evaluation.tables import FIRST, MORE, called
+from pyrovae.evaluation.tables import FIRST, MORE, Columns, called
 from pyrovae.runs import RunDirectory
 from pyrovae.utils.files import replacing
 from pyrovae.utils.lazy import Figure
@@ -22,8 +22,6 @@ from pyrovae.utils.text import legible
 
 __all__ = ["draw_curves", "draw_scores"]
 
-#: The scores of each column by name.
-Columns = Mapping[str, Mapping[str, Estimate]]
 #: Inches of the width of a panel, and of a letter of its title.
 PANEL, LETTER = 4.4, 0.068
 #: Differences to the first run are on a logarithmic axis if one is this many times another.

@@ -198,7 +198,7 @@ class Report:
         settings = {name: content[name] for name in self.settings}
         path, each = self.folder / "evaluation_images.csv", self.each_image
         if path.exists():
-            each = _images(path)
+            each = pd.read_csv(path, dtype={"name": str})
         return replace(self, scores=scores, settings=settings, each_image=each)
 
     def only(self, asked: Report) -> Report:
@@ -248,7 +248,7 @@ class Report:
         """The rows of images, with the other columns of the file if its settings are the same."""
         each = self.each_image
         try:
-            earlier = _images(path)
+            earlier = pd.read_csv(path, dtype={"name": str})
             same = same and list(earlier["name"]) == list(map(str, each["name"]))
         except (OSError, ValueError, KeyError):
             return each
@@ -283,15 +283,6 @@ class Report:
         given = ("vae",) if self.given else ()
         noted = (f"note: {line}" for line in notes(self))
         return "\n".join([head, score_table(self.scores, given=given), *noted])
-
-
-def _images(path: Path) -> pd.DataFrame:
-    """The rows of images in a file."""
-    found = pd.read_csv(path, dtype={"name": str})
-    if {"elbo", "log_evidence"} <= {*found}:
-        # Earlier versions wrote minus rate and distortion of images without draws here.
-        found["elbo"] = found["elbo"].where(found["log_evidence"].notna())
-    return found.rename(columns={"elbo": OF_DRAWS})
 
 
 def notes(report: Report) -> list[str]:

@@ -10,6 +10,8 @@ from pyrovae.posterior.elbo import OF_SITE
 
 __all__ = ["aligned", "score_table"]
 
+#: The scores of each column of a table by name.
+Columns = dict[str, dict[str, Estimate]]
 #: What the run that differences are to is called in titles.
 FIRST = "the first run"
 #: The longest name of a run in a title, in characters.
@@ -73,7 +75,7 @@ def log_p(given: Collection[str]) -> str:
 
 
 def score_table(
-    columns: dict[str, dict[str, Estimate]],
+    columns: Columns,
     *,
     greys: bool = False,
     given: Collection[str] = (),

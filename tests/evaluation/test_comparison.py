@@ -43,6 +43,13 @@ def compared(tiny_run: Callable[..., Path], tmp_path_factory: pytest.TempPathFac
     return folder
 
 
+@pytest.fixture
+def folder(compared: Path, tmp_path: Path) -> Path:
+    """A copy of these runs."""
+    shutil.copytree(compared, found := tmp_path / "runs")
+    return found
+
+
 def comparing(folder: Path) -> list[str]:
     return [str(folder / "a"), *QUICKLY, "--compare", str(folder / "b")]
 
@@ -75,11 +82,9 @@ def written(folder: Path) -> list[set[tuple[str, ...]]]:
 def test_a_later_evaluation_drops_nothing(
     command: list[str],
     again: bool,
-    compared: Path,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    shutil.copytree(compared, folder := tmp_path / "runs")
     before = written(folder)
     used = comparing(folder) if again else [str(folder / "a"), *QUICKLY]
     assert run("evaluate", [*used, *command], monkeypatch) == 0
@@ -88,12 +93,10 @@ def test_a_later_evaluation_drops_nothing(
 
 @pytest.mark.slow
 def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
-    compared: Path,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(compared, folder := tmp_path / "runs")
     fewer = [*comparing(folder), "--num_samples=5"]
     assert run("evaluate", [*fewer, "--sections", "evidence", "ppca"], monkeypatch) == 0
     said = capsys.readouterr().out
@@ -107,12 +110,10 @@ def test_the_comparison_prints_what_was_asked_for_and_says_whose_draws_it_has(
 
 @pytest.mark.slow
 def test_the_first_run_stays_first_and_draws_are_the_same(
-    compared: Path,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(compared, folder := tmp_path / "runs")
     b = folder / "b"
     given = [str(b), "--compare", str(folder / "a"), str(b), "--device=cpu"]
     # One run keeps the 9 draws of both, the other gets more.

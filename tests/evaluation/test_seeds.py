@@ -176,3 +176,8 @@ def test_the_command_compares_models_over_seeds(
     assert list(means.value) == pytest.approx(
         [each.value[["a0", "a1"]].mean(), each.value[["b0", "b1"]].mean()]
     )
+    # A later comparison leaves no means of other runs behind.
+    assert run("evaluate", [*words[:3], *sections], monkeypatch) == 0
+    assert (tmp_path / "a0" / "comparison_seeds.csv").exists()
+    assert run("evaluate", [words[0], "--compare", words[3], *sections], monkeypatch) == 0
+    assert not (tmp_path / "a0" / "comparison_seeds.csv").exists()

@@ -28,7 +28,7 @@ from pyrovae.inspection import PosteriorMonitor
 from pyrovae.inspection import report as reports
 from pyrovae.inspection.judge.advice import Options
 from pyrovae.inspection.report import inspect
-from pyrovae.inspection.section import Drawing, Section
+from pyrovae.inspection.section import SHOWN, Drawing, Section
 from pyrovae.inspection.sections import SECTIONS
 from pyrovae.inspection.subject import QUICK, Budget, Subject
 from pyrovae.utils import palette
@@ -351,6 +351,12 @@ def test_a_notebook_shows_reports_sections_and_figures(
     assert found.count("<table") == len(section.tables) and escape(section.says[-1]) in found
     drawing = next(iter(section.figures.values()))
     assert drawing._repr_png_() == drawing.captioned
+
+
+@pytest.mark.parametrize(("rows", "said"), [(SHOWN, False), (SHOWN + 15, True)])
+def test_a_notebook_says_how_many_rows_it_leaves_out(rows: int, said: bool) -> None:
+    section = Section("Title", ["Sentence."], tables={"own": pd.DataFrame({"n": range(rows)})})
+    assert ("<p>15 more rows</p>" in section._repr_html_()) == said
 
 
 def test_files_of_figures_hold_their_captions() -> None:
