@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -13,7 +14,33 @@ from pyrovae.objectives.bounds import ElboTerms, Latent, PerImageELBO
 __all__ = ["DIP", "MMD"]
 
 
-class MMD(PerImageELBO):
+class _OfDraws(PerImageELBO):
+    """Base of objectives with a penalty on the draws of a batch.
+
+    Attributes:
+        kept: the weight of the rate.
+        share: the weight of the penalty.
+    """
+
+    couples_batch = True
+    maximises_elbo = False
+    kept = share = 1.0
+
+    @abstractmethod
+    def _of_site(self, latent: Latent) -> Tensor:
+        """The penalty on a site, in nats per image."""
+
+    def objective(self, terms: list[ElboTerms]) -> Tensor:
+        """The loss in nats, summed over the images."""
+        losses = torch.cat([own.distortion + self.kept * own.rate for own in terms])
+        loss, count = losses.mean(0).sum(), losses.shape[1]
+        for sites in zip(*(own.latents for own in terms), strict=True):
+            found = [latent.scale * self._of_site(latent) for latent in sites]
+            loss = loss + count * self.share * torch.stack(found).mean()
+        return loss
+
+
+class MMD(_OfDraws):
     r"""Replaces the KL, or a share of it, by the MMD of the aggregate posterior and the prior.
 
     $$\text{loss} = -\mathbb{E}_q[\log p(x \mid z)] + (1 - \alpha)\, KL + (\alpha + \lambda - 1)\,
@@ -40,8 +67,6 @@ class MMD(PerImageELBO):
         https://arxiv.org/abs/1711.01558
     """
 
-    couples_batch = True
-    maximises_elbo = False
     SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
     def __init__(self, alpha: float = 0.5, weight: float = 1000.0, **kwargs: Any) -> None:
@@ -50,17 +75,7 @@ class MMD(PerImageELBO):
             raise ValueError(f"alpha must be at most 1, got {alpha}")
         if not 1 - alpha <= weight < float("inf"):
             raise ValueError(f"weight must be at least 1 - alpha = {1 - alpha}, got {weight}")
-        self.alpha, self.weight = alpha, weight
-
-    def objective(self, terms: list[ElboTerms]) -> Tensor:
-        """The loss in nats, summed over the images."""
-        losses = torch.cat([own.distortion + (1 - self.alpha) * own.rate for own in terms])
-        loss = losses.mean(0).sum()
-        for sites in zip(*(own.latents for own in terms), strict=True):
-            found = [latent.scale * self._of_site(latent) for latent in sites]
-            share = self.alpha + self.weight - 1
-            loss = loss + losses.shape[1] * share * torch.stack(found).mean()
-        return loss
+        self.kept, self.share = 1 - alpha, alpha + weight - 1
 
     def _of_site(self, latent: Latent) -> Tensor:
         """The squared MMD of a site, with a gradient in the prior's parameters too."""
@@ -97,7 +112,7 @@ class MMD(PerImageELBO):
         return sum((c / (c + square) for c in sizes), torch.zeros_like(square))
 
 
-class DIP(PerImageELBO):
+class DIP(_OfDraws):
     r"""Adds a penalty on the covariance of the aggregate posterior, as DIP-VAE-II does.
 
     $$\text{loss} = -\text{ELBO} + \lambda_o \sum_{i \ne j} C_{ij}^2 + \lambda_d \sum_i (C_{ii} -
@@ -123,22 +138,10 @@ class DIP(PerImageELBO):
         et al., 2018, section 3), https://arxiv.org/abs/1711.00848
     """
 
-    couples_batch = True
-    maximises_elbo = False
-
     def __init__(self, off_diagonal: float = 10.0, diagonal: float = 10.0, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.off_diagonal = not_negative("off_diagonal", off_diagonal)
         self.diagonal = not_negative("diagonal", diagonal)
-
-    def objective(self, terms: list[ElboTerms]) -> Tensor:
-        """The loss in nats, summed over the images."""
-        losses = torch.cat([own.distortion + own.rate for own in terms])
-        loss = losses.mean(0).sum()
-        for sites in zip(*(own.latents for own in terms), strict=True):
-            found = [latent.scale * self._of_site(latent) for latent in sites]
-            loss = loss + losses.shape[1] * torch.stack(found).mean()
-        return loss
 
     def _of_site(self, latent: Latent) -> Tensor:
         z = latent.z.reshape(*latent.z.shape[: latent.z.dim() - latent.q.event_dim], -1)
