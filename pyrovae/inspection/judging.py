@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pyrovae.inspection.causes import CAUSES
-from pyrovae.inspection.judge import Evidence, Finding, Judgement
+from pyrovae.inspection.judge import Evidence, Finding, Judgement, Options
 
 __all__ = ["judge"]
 
@@ -22,7 +23,7 @@ def judge(evidence: Evidence) -> Judgement:
 
     Every cause looks at the evidence. Findings are ranked by their cost, faults first; a fault of
     unknown cost is a fault of the data or of the weights, and comes first. A finding that a
-    costlier one explains is dropped.
+    costlier one explains is dropped, and so is advice that the run follows already.
 
     Args:
         evidence: the measurements.
@@ -32,13 +33,19 @@ def judge(evidence: Evidence) -> Judgement:
         'No fault found: 20 of 20 latent dimensions are active and carry 60 nats per image.'
     """
     looked = (look(evidence) for look in CAUSES.values())
-    found = _unexplained([own for own in looked if own is not None])
+    found = _unexplained([_without_followed(own, evidence.options) for own in looked if own is not None])
     found.sort(key=lambda own: (not own.fault, -_size(own)))
     note = UNSEEN if math.isnan(evidence.epochs) else ""
     if evidence.is_below:
         return Judgement(tuple(found), _below(evidence, found), note)
     costs = "" if not found or found[0].fault else f"What may be improved: {_costs(found)}."
     return Judgement(tuple(found), _healthy(evidence), note, costs)
+
+
+def _without_followed(finding: Finding, options: Options) -> Finding:
+    """The finding without advice to set options that the run has already."""
+    advice = tuple(own for own in finding.advice if not options.has(own.changes))
+    return replace(finding, advice=advice)
 
 
 def _unexplained(found: list[Finding]) -> list[Finding]:

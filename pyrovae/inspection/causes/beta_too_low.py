@@ -20,15 +20,14 @@ def look(evidence: Evidence) -> Finding | None:
     if not (beta < 1 or narrow) or not cost > evidence.least:
         return None
     title = "The weight on the rate is too low" if beta < 1 else "The guide is too narrow"
-    found = Finding("beta_too_low", title, cost, "", (_advice(evidence, beta, cost),), EXPLAINS)
+    found = Finding("beta_too_low", title, cost, "", _advice(beta, cost), EXPLAINS)
     return wrong_weight(evidence, found, stated=beta < 1, fits=narrow)
 
 
-def _advice(evidence: Evidence, beta: float, cost: float) -> Advice:
+def _advice(beta: float, cost: float) -> tuple[Advice, ...]:
     if beta < 1:
         effect = f"The rate falls, and the ELBO rises by at least {cost:,.0f} nats"
-        return Advice("Set the weight on the rate to 1", {"beta.value": 1.0}, effect)
-    if evidence.options.part("objective") == "Denoising":
-        return Advice("Train on more images")
+        return (Advice("Set the weight on the rate to 1", {"beta.value": 1.0}, effect),)
     effect = f"The guide becomes wider, and the ELBO rises by about {cost:,.0f} nats"
-    return Advice("Corrupt the images that the guide sees", {"objective": "Denoising"}, effect)
+    words = "Corrupt the images that the guide sees"
+    return Advice(words, {"objective": "Denoising"}, effect), Advice("Train on more images")

@@ -43,6 +43,4 @@ def _advice(evidence: Evidence) -> tuple[Advice, ...]:
     if not options.get("beta.schedule"):
         changes = {"beta.schedule": "Warmup"}
         found.append(Advice("Raise the weight on the rate slowly", changes, effect))
-    if options.part("objective") != "FreeBits":
-        found.append(Advice("Do not penalise small rates", {"objective": "FreeBits"}, effect))
-    return tuple(found)
+    return (*found, Advice("Do not penalise small rates", {"objective": "FreeBits"}, effect))

@@ -41,7 +41,6 @@ def _advice(evidence: Evidence) -> tuple[Advice, ...]:
             found.append(Advice("Train on more images", {name: 4 * count}, effect))
     if "data.augment" in options and not options.get("data.augment"):
         found.append(Advice("Augment the training images", {"data.augment": ["Shift"]}, effect))
-    if options.part("objective") != "Denoising":
-        words = "Corrupt the images that the guide sees"
-        found.append(Advice(words, {"objective": "Denoising"}, effect))
+    words = "Corrupt the images that the guide sees"
+    found.append(Advice(words, {"objective": "Denoising"}, effect))
     return (*found, Advice("Train on more images", {}, "The gap shrinks about as 1 / images"))

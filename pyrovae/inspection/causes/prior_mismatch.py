@@ -22,8 +22,6 @@ def look(evidence: Evidence) -> Finding | None:
     effect = (
         f"The rate falls by about {cost:,.0f} nats, and samples look more like reconstructions"
     )
-    own = evidence.options.part("prior")
-    others = [name for name in LEARNED if name != own]
-    advice = tuple(Advice(f"Use {name}", {"prior": name}, effect) for name in others)
+    advice = tuple(Advice(f"Use {name}", {"prior": name}, effect) for name in LEARNED)
     title, fault = "The prior does not fit the encodings", cost > evidence.fault
     return Finding("prior_mismatch", title, cost, reason, advice, fault=fault)

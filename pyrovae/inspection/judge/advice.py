@@ -38,6 +38,19 @@ class Options:
         value = self.values.get(name)
         return default if value is None else value
 
+    def has(self, changes: Mapping[str, Any]) -> bool:
+        """Whether the run has these options already; false for no options.
+
+        Example:
+            >>> Options({"prior": "pyrovae.FlowPrior"}).has({"prior": "FlowPrior"})
+            True
+        """
+        known = {
+            name: self.part(name) if isinstance(value, str) else self.values.get(name)
+            for name, value in changes.items()
+        }
+        return bool(known) and known == dict(changes)
+
     def __contains__(self, name: str) -> bool:
         return name in self.values
 
