@@ -21,8 +21,8 @@ from pyrovae.engine import Engine
 from pyrovae.evaluation import named_features
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.opened import Opened
-from pyrovae.evaluation.report import Report
 from pyrovae.evaluation.result_cache import ResultCache
+from pyrovae.evaluation.run_scores import RunScores
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.runs import RunDirectory, checksum, distinct_runs
 from pyrovae.training.overview import refresh_index
@@ -96,17 +96,17 @@ def open_run(
 
 def score_run(
     root: str | Path, options: Options, sections: Sequence[str] = tuple(SECTIONS), **kwargs: Any
-) -> Report:
+) -> RunScores:
     """Scores the VAE of a run: `open_run`, then `Opened.score`.
 
     Raises:
         InputError: if a section failed. The results of the other sections are written first.
     """
-    report = open_run(root, options, **kwargs).score(sections)
-    if report.failed:
-        report.write()
-        raise InputError("; ".join(report.failed))
-    return report
+    result = open_run(root, options, **kwargs).score(sections)
+    if result.failed:
+        result.write()
+        raise InputError("; ".join(result.failed))
+    return result
 
 
 def parser() -> Parser:
@@ -151,7 +151,7 @@ def main(arguments: list[str]) -> None:
     runs = _opened(given)
     if given.compare:
         check_comparable(runs)
-    reports = []
+    results = []
     for opened in runs:
         found = opened.score(sections)
         path = found.write()
@@ -162,15 +162,15 @@ def main(arguments: list[str]) -> None:
         for line in found.remarks:
             print(f"note: {line}", flush=True)
         refresh_index(found.run)
-        reports.append(found)
+        results.append(found)
     if given.compare:
-        whole = [own.whole() for own in reports]
-        print(compare(whole, Path(given.out or given.run), reports))
+        whole = [own.whole() for own in results]
+        print(compare(whole, Path(given.out or given.run), results))
         refresh_index(given.run)
-    if failed := dict.fromkeys(reason for report in reports for reason in report.failed):
+    if failed := dict.fromkeys(reason for result in results for reason in result.failed):
         raise InputError("; ".join(failed))
-    for report in reports:
-        _check_finite(report)
+    for result in results:
+        _check_finite(result)
 
 
 def check_sections(sections: Sequence[str]) -> list[str]:
@@ -208,11 +208,11 @@ def _opened(given: Namespace) -> list[Opened]:
     return [open_run(run, options, **how) for run in runs]
 
 
-def _check_finite(report: Report) -> None:
+def _check_finite(result: RunScores) -> None:
     """Raises `Diverged` if a bound of the run, or one of its terms, is not finite."""
     for name in ("elbo", "rate", "distortion", "log_evidence"):
-        found = report.scores["vae"].get(name)
+        found = result.scores["vae"].get(name)
         if found is not None and not math.isfinite(found.value):
             raise Diverged(
-                f"{report.run}: the {name} is {found.value}: the weights cannot be used"
+                f"{result.run}: the {name} is {found.value}: the weights cannot be used"
             )

@@ -23,7 +23,7 @@ __all__ = ["compare_runs", "evaluate_run", "inspect_run", "list_runs"]
 
 def evaluate_run(
     run: str | Path, sections: Sequence[str] = (), **options: Any
-) -> evaluation.report.Report:
+) -> evaluation.run_scores.RunScores:
     """Scores a run, and writes what `pyrovae evaluate` writes.
 
     `print(report)` shows the table; `report.numbers()` is a mapping from names to scores.

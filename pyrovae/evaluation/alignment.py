@@ -1,4 +1,4 @@
-"""Reports whose scores have the same settings, and what still sets runs apart."""
+"""Results whose scores have the same settings, and what still sets runs apart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyrovae.evaluation.report import EVIDENCE, PARTIAL, Report
+from pyrovae.evaluation.run_scores import EVIDENCE, PARTIAL, RunScores
 from pyrovae.runs import RunDirectory
 from pyrovae.runs.checkpoint import state_of
 from pyrovae.utils.text import counted, listed
@@ -18,23 +18,23 @@ NAMED = 4
 
 
 def aligned(
-    reports: Mapping[str, Report], asked: Mapping[str, Report]
-) -> tuple[dict[str, Report], list[str]]:
-    """Reports whose scores have the same number of draws and the same features.
+    results: Mapping[str, RunScores], asked: Mapping[str, RunScores]
+) -> tuple[dict[str, RunScores], list[str]]:
+    """Results whose scores have the same number of draws and the same features.
 
     Where those of earlier evaluations differ, scores of this evaluation replace them; they are
     left out if this evaluation has none.
 
     Args:
-        reports: all scores of each run by its name.
+        results: all scores of each run by its name.
         asked: the scores of this evaluation.
 
     Returns:
-        The reports, and a line per difference.
+        The results, and a line per difference.
     """
-    found, lines = dict(reports), []
+    found, lines = dict(results), []
     for settings in PARTIAL:
-        runs = _settings(settings, reports)
+        runs = _settings(settings, results)
         if len(runs) < 2:
             continue
         now = _settings(settings, asked)
@@ -44,17 +44,17 @@ def aligned(
     return found, lines
 
 
-def _settings(settings: tuple[str, ...], reports: Mapping[str, Report]) -> dict[str, list[str]]:
+def _settings(settings: tuple[str, ...], results: Mapping[str, RunScores]) -> dict[str, list[str]]:
     """The runs with scores that depend on some settings, by these settings in words."""
     found: dict[str, list[str]] = {}
-    for name, own in reports.items():
+    for name, own in results.items():
         if not PARTIAL[settings].isdisjoint(own.scores["vae"]):
             found.setdefault(_spelled(settings, own.settings), []).append(name)
     return found
 
 
 def _spelled(settings: tuple[str, ...], values: Mapping[str, Any]) -> str:
-    """The draws or the features of a report in words."""
+    """The draws or the features of a result in words."""
     if settings != EVIDENCE:
         return f"the features {values[settings[0]]}"
     draws, images = (values[name] for name in settings)

@@ -10,7 +10,7 @@ from pyrovae.evaluation.alignment import aligned, trained_apart
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.opened import Opened
 from pyrovae.evaluation.pictures import draw_curves, draw_scores
-from pyrovae.evaluation.report import Report, notes
+from pyrovae.evaluation.run_scores import RunScores, notes
 from pyrovae.evaluation.seeds import Sweep
 from pyrovae.evaluation.tables import (
     BASELINES,
@@ -68,9 +68,9 @@ class Comparison:
 
 
 def compare(
-    reports: Sequence[Report], out: Path, asked: Sequence[Report] | None = None
+    results: Sequence[RunScores], out: Path, asked: Sequence[RunScores] | None = None
 ) -> Comparison:
-    """Compares reports on the same images with the first of them.
+    """Compares results on the same images with the first of them.
 
     A difference of log p(x) or of the ELBO is the mean of the differences per image. Its
     standard error is that of paired differences, which is smaller than the errors of the two
@@ -79,18 +79,18 @@ def compare(
     `Sweep`.
 
     Args:
-        reports: one per run, see `check_comparable`. The others are compared with the first.
+        results: one per run, see `check_comparable`. The others are compared with the first.
         out: the folder of `comparison.csv` and `comparison.png`, which show all scores, and of
             `comparison_seeds.csv`, the means over seeds. Their ELBO and log p(x) are those of
             grey values where `evaluation.json` has densities. `comparison_curves.png` has the
             validation ELBO over the epochs.
-        asked: reports of the same runs with the scores that the text shows; by default all.
+        asked: results of the same runs with the scores that the text shows; by default all.
     """
-    names, asked = short_names([own.run for own in reports]), asked or reports
+    names, asked = short_names([own.run for own in results]), asked or results
     scored = dict(zip(names, asked, strict=True))
-    named, apart = aligned(dict(zip(names, reports, strict=True)), scored)
-    columns, greys = _columns(named), any(report.shift for report in reports)
-    given = [name for name, report in named.items() if report.given]
+    named, apart = aligned(dict(zip(names, results, strict=True)), scored)
+    columns, greys = _columns(named), any(result.shift for result in results)
+    given = [name for name, result in named.items() if result.given]
     sweep = Sweep({name: RunDirectory(own.run).flat_options() for name, own in named.items()})
     files = [out / f"comparison{own}" for own in (".csv", ".png", "_curves.png")]
     _write(columns, named, files[0], greys, sweep)
@@ -112,22 +112,22 @@ def compare(
     return Comparison(table, [*said, *sweep.said()], noted, files)
 
 
-def _columns(named: Mapping[str, Report]) -> Columns:
+def _columns(named: Mapping[str, RunScores]) -> Columns:
     """The scores of runs and baselines, with the differences from the first run."""
     columns, first = {}, next(iter(named.values()))
-    for name, report in named.items():
-        more = {} if report is first else _difference(first, report)
-        columns[name] = report.comparable("vae") | more
+    for name, result in named.items():
+        more = {} if result is first else _difference(first, result)
+        columns[name] = result.comparable("vae") | more
     for baseline in BASELINES:
         columns |= _baselines(baseline, named)
     return columns
 
 
-def _notes(named: Mapping[str, Report], asked: Sequence[Report]) -> list[str]:
+def _notes(named: Mapping[str, RunScores], asked: Sequence[RunScores]) -> list[str]:
     """The notes on the scores that were asked for, each once, with the runs that have it."""
     found: dict[str, list[str]] = {}
-    for (name, report), own in zip(named.items(), asked, strict=True):
-        for line in notes(report.only(own)):
+    for (name, result), own in zip(named.items(), asked, strict=True):
+        for line in notes(result.only(own)):
             found.setdefault(line, []).append(name)
     return [f"{line} ({', '.join(runs)})" for line, runs in found.items()]
 
@@ -149,8 +149,8 @@ def _write_means(columns: Columns, sweep: Sweep, path: Path, shown: Columns) -> 
     ]
 
 
-def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> Columns:
-    """The columns of runs and baselines with the scores that some reports have."""
+def _shown(columns: Columns, names: Sequence[str], asked: Sequence[RunScores]) -> Columns:
+    """The columns of runs and baselines with the scores that some results have."""
     scores = {name for own in asked for name in own.scores["vae"]}
     scores |= {MORE[name] for name in scores & MORE.keys()}
     heads = tuple(COLUMNS[name] for name in BASELINES if any(name in own.scores for own in asked))
@@ -161,14 +161,14 @@ def _shown(columns: Columns, names: Sequence[str], asked: Sequence[Report]) -> C
     }
 
 
-def _seen(report: Report, given: Sequence[str], greys: bool) -> str:
+def _seen(result: RunScores, given: Sequence[str], greys: bool) -> str:
     """The title of the figure: images, weights, seed and scale, and runs with log p(x | y)."""
     conditional = f"; log p(x | y) for {', '.join(given)}" if given else ""
     weights = (
-        f"{report.settings['checkpoint']} weights, scored with seed {report.settings['seed']}"
+        f"{result.settings['checkpoint']} weights, scored with seed {result.settings['seed']}"
     )
     scale = "; log p(x) and ELBO of grey values" if greys else ""
-    return f"{report.about}; {weights}{scale}{conditional}; bars: 2 standard errors over images"
+    return f"{result.about}; {weights}{scale}{conditional}; bars: 2 standard errors over images"
 
 
 def check_comparable(runs: Sequence[Opened]) -> None:
@@ -195,11 +195,11 @@ def _sizes(first: Opened, other: Opened) -> str:
     return "" if count[0] == count[1] else f" ({count[0]}, and {count[1]})"
 
 
-def _baselines(baseline: str, named: Mapping[str, Report]) -> Columns:
+def _baselines(baseline: str, named: Mapping[str, RunScores]) -> Columns:
     """The columns of a baseline: one per distinct result, with its run's name if several."""
     kept: list[tuple[str, str, dict[str, Estimate]]] = []
-    for name, report in named.items():
-        found, title = report.comparable(baseline), COLUMNS[baseline]
+    for name, result in named.items():
+        found, title = result.comparable(baseline), COLUMNS[baseline]
         found.pop("more_than_elbo", None)  # It differs between runs, whose baseline is the same.
         if "latent_dims" in found:
             title = f"{title} {found['latent_dims'].value:.0f}"
@@ -209,7 +209,7 @@ def _baselines(baseline: str, named: Mapping[str, Report]) -> Columns:
     return {title if alone else f"{title}, {name}": found for title, name, found in kept}
 
 
-def _difference(first: Report, other: Report) -> dict[str, Estimate]:
+def _difference(first: RunScores, other: RunScores) -> dict[str, Estimate]:
     """Mean differences per image of log p(x) and of the ELBO: the other run minus the first.
 
     Both are log probabilities of grey values: a density of dequantised pixels gives a lower
@@ -226,7 +226,7 @@ def _difference(first: Report, other: Report) -> dict[str, Estimate]:
 
 
 def _write(
-    columns: Columns, named: Mapping[str, Report], path: Path, greys: bool, sweep: Sweep
+    columns: Columns, named: Mapping[str, RunScores], path: Path, greys: bool, sweep: Sweep
 ) -> None:
     """Writes all scores, with the scale of those that a change of density would shift.
 

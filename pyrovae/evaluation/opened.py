@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import OF_DRAWS, Report
+from pyrovae.evaluation.run_scores import OF_DRAWS, RunScores
 from pyrovae.evaluation.scoring import SECTIONS, Scorer
 from pyrovae.evaluation.tables import BASELINES, in_short
 from pyrovae.utils.errors import InputError
@@ -46,7 +46,7 @@ class Opened:
         """The attributes that the programs are given."""
         return self.scorer.programs.attributes
 
-    def score(self, sections: Sequence[str]) -> Report:
+    def score(self, sections: Sequence[str]) -> RunScores:
         """Computes the scores of these sections, or reads them from the cache."""
         scores: dict[str, dict[str, Estimate]] = {"vae": {}}
         failed: list[str] = []
@@ -64,9 +64,11 @@ class Opened:
             if self.scorer.progress and found:
                 given = () if name in BASELINES else self.given
                 print(f"{name.replace('_', ' ')}: {in_short(found, given)}", flush=True)
-        return self._report(scores, tuple(failed))
+        return self._result(scores, tuple(failed))
 
-    def _report(self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]) -> Report:
+    def _result(
+        self, scores: dict[str, dict[str, Estimate]], failed: tuple[str, ...]
+    ) -> RunScores:
         scorer, there = self.scorer, scores["vae"]
         drawn = "log_evidence" in there
         each = scorer.evidence.rename(columns={"elbo": OF_DRAWS}) if drawn else pd.DataFrame()
@@ -76,4 +78,4 @@ class Opened:
         how = (scorer.num_scored, likelihood.grey_levels, likelihood.leaves_out)
         settings = {**asdict(scorer.options), **self.settings}
         both = len(scorer.split), *how, self.given, failed, self.out, scorer.split.groups
-        return Report(self.run, settings, scores, each, *both, self.epoch)
+        return RunScores(self.run, settings, scores, each, *both, self.epoch)

@@ -9,7 +9,7 @@ from textwrap import fill
 from typing import Any
 
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import Report
+from pyrovae.evaluation.run_scores import RunScores
 from pyrovae.evaluation.seeds import Sweep
 from pyrovae.evaluation.tables import FIRST, MORE, Columns, called
 from pyrovae.runs import RunDirectory
@@ -121,18 +121,18 @@ def _far_apart(axes: Any, columns: Columns, names: Sequence[str], scores: Sequen
     return " (log scale)"
 
 
-def draw_curves(named: Mapping[str, Report], sweep: Sweep, path: Path) -> bool:
+def draw_curves(named: Mapping[str, RunScores], sweep: Sweep, path: Path) -> bool:
     """Draws the validation ELBO of each run over its epochs, in the colour of its model.
 
     Args:
-        named: the reports by the names of their runs; runs without `metrics.csv` are left out.
+        named: the results by the names of their runs; runs without `metrics.csv` are left out.
         sweep: the runs by model.
         path: of the picture.
 
     Returns:
         Whether there was a curve to draw.
     """
-    curves = {name: _curve(report) for name, report in named.items()}
+    curves = {name: _curve(result) for name, result in named.items()}
     known = {name: own for name, own in curves.items() if len(own)}
     if not known:
         return False
@@ -143,7 +143,7 @@ def draw_curves(named: Mapping[str, Report], sweep: Sweep, path: Path) -> bool:
             axes.plot(known[run], color=_colour(place), label=labels.get(run), **LINE)
     values = [own.to_numpy() for own in known.values()]
     limit_axis(axes, values, least_shown(values))
-    scale = " of grey values" if any(report.shift for report in named.values()) else ""
+    scale = " of grey values" if any(result.shift for result in named.values()) else ""
     name_axes(axes, "epoch", f"validation ELBO{scale}, nats per image")
     axes.locator_params(axis="x", integer=True)
     legend(picture, axes, 1)
@@ -152,11 +152,11 @@ def draw_curves(named: Mapping[str, Report], sweep: Sweep, path: Path) -> bool:
     return True
 
 
-def _curve(report: Report) -> pd.Series:
+def _curve(result: RunScores) -> pd.Series:
     """The finite validation ELBOs of a run by epoch, of grey values; empty if none is known."""
     try:
-        rows = pd.read_csv(RunDirectory(report.run).metrics, index_col="epoch")
-        found = pd.to_numeric(rows["val_elbo"]).dropna() + report.shift
+        rows = pd.read_csv(RunDirectory(result.run).metrics, index_col="epoch")
+        found = pd.to_numeric(rows["val_elbo"]).dropna() + result.shift
     except (OSError, ValueError, KeyError):
         return pd.Series(dtype=float)
     return found[found.abs() < math.inf]

@@ -335,7 +335,7 @@ def _of_baseline(scorer: Scorer, found: Tensor) -> dict[str, Estimate]:
     return {**_with_bits(scorer, scorer.mean(found)), "more_than_elbo": more}
 
 
-#: The functions that compute the sections, by name, in the order of the report.
+#: The functions that compute the sections, by name, in the order of the result.
 SECTIONS: dict[str, Callable[[Scorer], dict[str, Estimate]]] = {
     "elbo": _elbo,
     "latents": _latents,

@@ -33,7 +33,9 @@ def judge(evidence: Evidence) -> Judgement:
         'No fault found: 20 of 20 latent dimensions are active and carry 60 nats per image.'
     """
     looked = (look(evidence) for look in CAUSES.values())
-    found = _unexplained([_without_followed(own, evidence.options) for own in looked if own is not None])
+    found = _unexplained(
+        [_without_followed(own, evidence.options) for own in looked if own is not None]
+    )
     found.sort(key=lambda own: (not own.fault, -_size(own)))
     note = UNSEEN if math.isnan(evidence.epochs) else ""
     if evidence.is_below:

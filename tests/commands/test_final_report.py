@@ -14,7 +14,7 @@ from pyrovae.commands.evaluate import score_run
 from pyrovae.commands.train import WITHOUT_LATENT, _below, _store, main
 from pyrovae.evaluation.earlier import estimates
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import Report, notes
+from pyrovae.evaluation.run_scores import RunScores, notes
 from pyrovae.evaluation.scoring import Options
 from pyrovae.posterior import Evaluation
 from pyrovae.runs import RunDirectory, checksum
@@ -176,5 +176,5 @@ def test_the_evaluation_says_which_baseline_is_better(elbo: float, below: int) -
         "ppca": {"more_than_elbo": Estimate(-10.0 - elbo, 1.0)},
         "without_latent": {"more_than_elbo": Estimate(-30.0 - elbo, 1.0)},
     }
-    report = Report(Path("run"), {}, scores, pd.DataFrame(), 10, 4, 256)
+    report = RunScores(Path("run"), {}, scores, pd.DataFrame(), 10, 4, 256)
     assert sum("below log p(x) of the baseline" in note for note in notes(report)) == below

@@ -11,7 +11,7 @@ import torch
 
 from pyrovae.evaluation.alignment import aligned, trained_apart
 from pyrovae.evaluation.estimates import Estimate
-from pyrovae.evaluation.report import OF_DRAWS, Report
+from pyrovae.evaluation.run_scores import OF_DRAWS, RunScores
 from pyrovae.runs import RunDirectory, save_checkpoint
 
 USUAL = {"num_samples": 200, "evidence_images": 0, "features": "Pixels"}
@@ -20,11 +20,11 @@ DRAWN = {"log_evidence": Estimate(-8.0, 0.1), "ess": Estimate(3.0)}
 SAMPLES = {"frechet": Estimate(7.0)}
 
 
-def report(scores: dict[str, Estimate], each: float = 1.0, **settings: Any) -> Report:
+def report(scores: dict[str, Estimate], each: float = 1.0, **settings: Any) -> RunScores:
     columns = {"rate": [2.0], "distortion": [7.0]}
     if "log_evidence" in scores:
         columns |= {"log_evidence": [each], OF_DRAWS: [each - 1], "ess": [3.0]}
-    return Report(Path(), USUAL | settings, {"vae": scores}, pd.DataFrame(columns), 1, 4, 256)
+    return RunScores(Path(), USUAL | settings, {"vae": scores}, pd.DataFrame(columns), 1, 4, 256)
 
 
 def test_equal_settings_change_nothing() -> None:

@@ -19,7 +19,7 @@ from pyrovae.evaluation import pictures
 from pyrovae.evaluation.comparison import check_comparable, compare
 from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.pictures import _differ, _points, draw_curves, draw_scores
-from pyrovae.evaluation.report import Report
+from pyrovae.evaluation.run_scores import RunScores
 from pyrovae.evaluation.scoring import Options
 from pyrovae.evaluation.seeds import Sweep
 from pyrovae.evaluation.tables import COLUMNS, score_table
@@ -318,7 +318,7 @@ def test_headings_of_panels_are_inside_the_picture(
 
 def test_curves_are_of_the_runs_that_have_metrics(tmp_path: Path) -> None:
     named = {
-        name: Report(tmp_path / name, {}, {"vae": {}}, pd.DataFrame(), 10, 4, 256)
+        name: RunScores(tmp_path / name, {}, {"vae": {}}, pd.DataFrame(), 10, 4, 256)
         for name in ("a", "b", "c")
     }
     sweep = Sweep({name: {"trainer.seed": place} for place, name in enumerate(named)})
@@ -342,7 +342,7 @@ def test_the_best_and_last_values_of_all_curves_are_in_the_picture(
     drawn = pictures.panel(3.0)
     monkeypatch.setattr(pictures, "panel", lambda height: drawn)
     named = {
-        str(level): Report(tmp_path / str(level), {}, {"vae": {}}, pd.DataFrame(), 10, 4, None)
+        str(level): RunScores(tmp_path / str(level), {}, {"vae": {}}, pd.DataFrame(), 10, 4, None)
         for level in levels
     }
     for level, own in zip(levels, named.values(), strict=True):

@@ -16,7 +16,7 @@ from pyrovae.commands.inspect import open_subject
 from pyrovae.evaluation import Estimate
 from pyrovae.evaluation.comparison import compare
 from pyrovae.evaluation.opened import Opened
-from pyrovae.evaluation.report import OF_DRAWS, Report
+from pyrovae.evaluation.run_scores import OF_DRAWS, RunScores
 from pyrovae.evaluation.scoring import Options, Scorer
 from tests.support.commands import TINY, run
 from tests.support.small import small_data, small_vae
@@ -25,7 +25,7 @@ SECTIONS = ["elbo", "evidence"]
 SETTINGS = {"checkpoint": "best"}
 
 
-def report(root: Path, count: int, seed: int = 0, sections: list[str] = SECTIONS) -> Report:
+def report(root: Path, count: int, seed: int = 0, sections: list[str] = SECTIONS) -> RunScores:
     vae = small_vae(seed).eval()
     options = Options(num_samples=30, evidence_images=count)
     scorer = Scorer(vae, small_data(num_train=60, num_test=40), options, Engine("cpu", "fp32"))

@@ -22,8 +22,8 @@ from pyrovae.commands.evaluate import score_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
 from pyrovae.evaluation.opened import Opened
-from pyrovae.evaluation.report import OF_DRAWS, Report, notes
 from pyrovae.evaluation.result_cache import ResultCache
+from pyrovae.evaluation.run_scores import OF_DRAWS, RunScores, notes
 from pyrovae.evaluation.scoring import SECTIONS, Options, Scorer
 from pyrovae.evaluation.tables import TITLES, cell, score_table
 from pyrovae.training import overview
@@ -473,7 +473,7 @@ def told(grey_levels: int | None = 256, **scores: float) -> list[str]:
     own = {name: Estimate(value) for name, value in scores.items()}
     columns = {"vae": own, "ppca": {"log_evidence": Estimate(-1.0)}}
     settings = {"num_samples": 100}
-    return notes(Report(Path(), settings, columns, pd.DataFrame(), 50, 64, grey_levels))
+    return notes(RunScores(Path(), settings, columns, pd.DataFrame(), 50, 64, grey_levels))
 
 
 def test_what_must_be_known_to_read_the_scores_is_told() -> None:

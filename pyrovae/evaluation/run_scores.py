@@ -1,4 +1,4 @@
-"""The report on a run's scores: written as JSON and CSV, and printed as a table."""
+"""The scores of a run: written as JSON and CSV, and printed as a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pyrovae.utils.lazy import pandas as pd
 from pyrovae.utils.plain import to_json
 from pyrovae.utils.text import of_groups, printable
 
-__all__ = ["Report", "notes"]
+__all__ = ["RunScores", "notes"]
 
 #: The column of the ELBO of each image that is estimated from the draws for log p(x).
 OF_DRAWS = "elbo_of_draws"
@@ -44,7 +44,7 @@ FEW_GROUPS = 10
 
 
 @dataclass(frozen=True, repr=False)
-class Report:
+class RunScores:
     """The scores of a run.
 
     Attributes:
@@ -149,8 +149,8 @@ class Report:
                 each.to_csv(temporary, index=False)
         return path
 
-    def _without_worse(self, earlier: dict[str, Any]) -> Report:
-        """The report without log p(x), if an earlier one has more draws of as many images."""
+    def _without_worse(self, earlier: dict[str, Any]) -> RunScores:
+        """The result without log p(x), if an earlier one has more draws of as many images."""
         own, scores = self.settings, self.scores["vae"]
         before = earlier.get("num_samples", 0)
         images = [
@@ -166,14 +166,14 @@ class Report:
         )
         return self._without(PARTIAL[EVIDENCE])
 
-    def _without(self, names: Collection[str]) -> Report:
-        """The report without some scores of the VAE and columns of images."""
+    def _without(self, names: Collection[str]) -> RunScores:
+        """The result without some scores of the VAE and columns of images."""
         kept = {name: own for name, own in self.scores["vae"].items() if name not in names}
         each = self.each_image[[name for name in self.each_image if name not in names]]
         return replace(self, scores={**self.scores, "vae": kept}, each_image=each)
 
-    def taking(self, settings: tuple[str, ...], other: Report | None) -> Report:
-        """The report with the scores of some settings of another report, or without any.
+    def taking(self, settings: tuple[str, ...], other: RunScores | None) -> RunScores:
+        """The result with the scores of some settings of another result, or without any.
 
         Args:
             settings: one of `PARTIAL`.
@@ -191,8 +191,8 @@ class Report:
             each_image=found.each_image.assign(**columns),
         )
 
-    def whole(self) -> Report:
-        """The report with all scores in the files of the run, after `write`."""
+    def whole(self) -> RunScores:
+        """The result with all scores in the files of the run, after `write`."""
         content = json.loads((self.folder / "evaluation.json").read_text())
         scores = {name: estimates(content[name]) for name in COLUMNS if name in content}
         settings = {name: content[name] for name in self.settings}
@@ -201,8 +201,8 @@ class Report:
             each = pd.read_csv(path, dtype={"name": str})
         return replace(self, scores=scores, settings=settings, each_image=each)
 
-    def only(self, asked: Report) -> Report:
-        """The report with those of its scores that another report has, too."""
+    def only(self, asked: RunScores) -> RunScores:
+        """The result with those of its scores that another result has, too."""
         scores = {
             column: {name: own for name, own in rows.items() if name in asked.scores[column]}
             for column, rows in self.scores.items()
@@ -285,29 +285,29 @@ class Report:
         return "\n".join([head, score_table(self.scores, given=given), *noted])
 
 
-def notes(report: Report) -> list[str]:
+def notes(result: RunScores) -> list[str]:
     """Notes on scores that need care, one line per note."""
-    own = report.scores["vae"]
-    found = [*_on_training(report), *_on_evidence(report, own), *_on_sizes(report, own)]
-    few = report.groups is not None and len({*report.groups}) < FEW_GROUPS
+    own = result.scores["vae"]
+    found = [*_on_training(result), *_on_evidence(result, own), *_on_sizes(result, own)]
+    few = result.groups is not None and len({*result.groups}) < FEW_GROUPS
     if few:
         found.append(
             f"standard errors of fewer than {FEW_GROUPS} groups are rough: a difference of three "
             "of them may be chance."
         )
-    if report.given:
+    if result.given:
         found.append(
-            f"the programs are given y ({', '.join(report.given)}), and baselines are not. If log "
+            f"the programs are given y ({', '.join(result.given)}), and baselines are not. If log "
             "p(x | y) is above log p(x) of a model without y, this does not show a better model "
             "of x; if it is below, there is a fault."
         )
-    if report.grey_levels is None and "ppca" in report.scores:
+    if result.grey_levels is None and "ppca" in result.scores:
         found.append(
             "linear (PPCA) scores a density of binary pixels with uniform noise: a loose lower "
             "bound of their log probability."
         )
     for name in BASELINES:
-        more = report.scores.get(name, {}).get("more_than_elbo")
+        more = result.scores.get(name, {}).get("more_than_elbo")
         if more is not None and more.sure and not few:
             found.append(
                 f"the ELBO is {more.value:,.0f} nats (standard error {more.error:,.1f}) below "
@@ -316,29 +316,29 @@ def notes(report: Report) -> list[str]:
     return found
 
 
-def _on_training(report: Report) -> Iterator[str]:
-    if done := RunDirectory(report.run).unfinished():
-        yield f"trained for {done}; weights of epoch {report.epoch}."
+def _on_training(result: RunScores) -> Iterator[str]:
+    if done := RunDirectory(result.run).unfinished():
+        yield f"trained for {done}; weights of epoch {result.epoch}."
 
 
-def _on_evidence(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
+def _on_evidence(result: RunScores, own: dict[str, Estimate]) -> Iterator[str]:
     bad, draws = own.get("k_hat_above_0.7"), own.get("ess")
     if draws and ((bad and bad.value > LOOSE) or draws.value < FEW_DRAWS):
         share = f"k-hat is above 0.7 for {bad.value:.0%} of the images, and " if bad else ""
         yield (
-            f"{log_p(report.given)} is a loose lower bound: {share}the median of effective draws "
-            f"is {draws.value:,.1f} of {report.settings['num_samples']:,}. More draws raise it."
+            f"{log_p(result.given)} is a loose lower bound: {share}the median of effective draws "
+            f"is {draws.value:,.1f} of {result.settings['num_samples']:,}. More draws raise it."
         )
 
 
-def _on_sizes(report: Report, own: dict[str, Estimate]) -> Iterator[str]:
+def _on_sizes(result: RunScores, own: dict[str, Estimate]) -> Iterator[str]:
     if "limit" in own and own["limit"].value - own["mutual_information"].value < SATURATED:
         yield (
-            f"I(x; z) is limited by the number of images ({report.num_images:,}): it is too low, "
+            f"I(x; z) is limited by the number of images ({result.num_images:,}): it is too low, "
             "and the KL to the prior too high by the same amount. More images reduce this bias."
         )
-    if "num_features" in own and own["num_features"].value >= report.num_images:
+    if "num_features" in own and own["num_features"].value >= result.num_images:
         yield (
-            f"the Frechet distance is mostly bias: {report.num_images:,} images for "
+            f"the Frechet distance is mostly bias: {result.num_images:,} images for "
             f"{own['num_features'].value:,.0f} features. Use more images than features."
         )
