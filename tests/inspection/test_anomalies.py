@@ -71,7 +71,8 @@ def test_the_regret_of_an_exact_posterior_is_0() -> None:
     subject = exact_subject()
     found = likelihood_regret(subject, subject.split)
     assert found.shape == (40,) and (found >= 0).all() and found.max() < 0.1
-    assert (found == 0).sum() > 20  # Where the steps of Adam have not gained by chance.
+    # The steps of Adam gain by chance for one half: 10 or fewer of 40 with a probability of 0.1%.
+    assert (found == 0).sum() > 10
 
 
 @pytest.mark.slow

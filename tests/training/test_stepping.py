@@ -135,8 +135,10 @@ def traced_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def same(first: Run, second: Run) -> None:
     assert torch.allclose(first.rows, second.rows, rtol=1e-6, atol=1e-5, equal_nan=True)
+    # A learning rate in single precision: entries near zero have the error of the largest ones.
     for a, b in zip(first.tensors(), second.tensors(), strict=True):
-        assert torch.allclose(a.double(), b.double(), rtol=1e-5, atol=1e-7, equal_nan=True)
+        rounding = 1e-6 * max(1.0, float(b.double().abs().max()))
+        assert torch.allclose(a.double(), b.double(), rtol=1e-5, atol=rounding, equal_nan=True)
 
 
 def moves_in_place(found: Run) -> None:
