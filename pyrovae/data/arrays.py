@@ -73,6 +73,9 @@ class ArrayData(DividedImages):
             split. By default 0 for uint8 and floats.
         white: the stored value of grey value 255, or "auto": the 99.9% quantile. By default 255
             for uint8, and 1 for floats.
+        nan: the grey value, 0 to 255, of NaN in arrays of floats, which marks a missing pixel;
+            other pixels do not get it. With `Masked(missing=...)` of the same value as the
+            likelihood, missing pixels are not scored. By default NaN is an error.
         flip: whether training mirrors images at random.
         augment: further random changes of training images, in order.
         limit: the number of training images to use, drawn at random; null uses all.
@@ -114,6 +117,7 @@ class ArrayData(DividedImages):
         image_shape: tuple[int, int, int] | None = None,
         black: Level = None,
         white: Level = None,
+        nan: int | None = None,
         flip: bool = False,
         augment: Augmentation | Sequence[Augmentation] = (),
         limit: int | None = None,
@@ -145,6 +149,7 @@ class ArrayData(DividedImages):
             cache_dir=cache_dir,
             black=black,
             white=white,
+            nan=nan,
             val_fraction=val_fraction,
             test_fraction=test_fraction,
             seed=seed,
@@ -334,7 +339,9 @@ class ArrayData(DividedImages):
         try:
             return levels.eight_bits(values)
         except ValueError as error:
-            raise InputError(f"{what}: {error}") from error
+            missing = values.dtype.kind == "f" and self.nan is None and np.isnan(values).any()
+            hint = "; --data.nan 0 with --likelihood Masked --likelihood.missing 0 leaves NaN out"
+            raise InputError(f"{what}: {error}{hint if missing else ''}") from error
 
     def _training_values(self) -> Iterator[np.ndarray]:
         given, rows = self._places["train"]
@@ -343,7 +350,8 @@ class ArrayData(DividedImages):
         chosen = np.ones(len(stored), bool) if rows is None else np.zeros(len(stored), bool)
         chosen[rows] = True
         for start in range(0, len(stored), step):
-            yield stored.read(start, start + step)[chosen[start : start + step]]
+            values = stored.read(start, start + step)[chosen[start : start + step]]
+            yield values if self.nan is None else values[values == values]
 
     def _levels_file(self) -> Path | None:
         if self.path is None:

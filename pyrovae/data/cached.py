@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -62,6 +63,7 @@ class CachedImages(ImageData):
         cache_dir: the folder of prepared images, see `cache_root`.
         black: the stored value of grey value 0, "auto", or None: the type decides.
         white: the stored value of grey value 255, "auto", or None.
+        nan: the grey value of NaN; None allows no NaN.
     """
 
     def __init__(
@@ -79,10 +81,11 @@ class CachedImages(ImageData):
         cache_dir: str | None = None,
         black: Level = None,
         white: Level = None,
+        nan: int | None = None,
     ) -> None:
         check_count("limit", limit, "images")
         check_count("crop", crop, "pixels")
-        check_levels(black, white)
+        check_levels(black, white, nan)
         check_choice("on_error", on_error, ("raise", "skip"))
         self.image_shape = image_shape
         self.flip, self.augment = flip, listed(augment)
@@ -94,7 +97,7 @@ class CachedImages(ImageData):
         self.factors = names_of("factors", factors)
         self.on_error = on_error
         self.cache_dir = cache_dir
-        self.black, self.white = black, white
+        self.black, self.white, self.nan = black, white, nan
 
     @abstractmethod
     def _source(self, split: str) -> Source:
@@ -133,7 +136,8 @@ class CachedImages(ImageData):
     def levels(self) -> ValueRange:
         """The value range of the data set; "auto" reads the training images."""
         remembered = self._levels_file() if "auto" in (self.black, self.white) else None
-        return range_of(self.black, self.white, self._training_values, remembered)
+        found = range_of(self.black, self.white, self._training_values, remembered)
+        return replace(found, nan=self.nan)
 
     def _training_values(self) -> Iterable[np.ndarray]:
         """The stored values of the training images, for "auto"."""
@@ -144,8 +148,9 @@ class CachedImages(ImageData):
         return None
 
     def settings(self) -> dict[str, Any]:
-        """The value range, if it is given."""
-        return {} if self.white is None else {"levels": [self.levels.black, self.levels.white]}
+        """The value range and the grey value of NaN, if they are given."""
+        levels = {} if self.white is None else {"levels": [self.levels.black, self.levels.white]}
+        return levels if self.nan is None else levels | {"nan": self.nan}
 
     def value_range(self) -> tuple[float, float] | None:
         """The stored values that become black and white; None if their type decides."""

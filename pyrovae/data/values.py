@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -35,14 +35,18 @@ class ValueRange:
     Attributes:
         black: the stored value of grey value 0.
         white: the stored value of grey value 255; values outside of the range are clipped.
+        nan: the grey value of NaN, which other values do not get; None allows no NaN.
 
     Example:
         >>> ValueRange(0, 4095).eight_bits(np.array([-5, 0, 2048, 4095])).tolist()
         [0, 0, 128, 255]
+        >>> ValueRange(nan=0).eight_bits(np.array([np.nan, 0.0, 0.5])).tolist()
+        [0, 1, 128]
     """
 
     black: float | None = None
     white: float | None = None
+    nan: int | None = None
 
     def eight_bits(self, values: np.ndarray, white: float | None = None) -> np.ndarray:
         """Maps values to uint8.
@@ -56,6 +60,8 @@ class ValueRange:
         """
         if self.black is None and values.dtype == np.uint8:
             return values
+        if self.nan is not None and values.dtype.kind == "f":
+            return self._with_missing(values)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             what = "NaN" if np.isnan(values).any() else "an infinite value"
             raise ValueError(f"holds {what}; allowed are finite values")
@@ -66,6 +72,15 @@ class ValueRange:
         assert top is not None
         scaled = (values.astype(np.float64) - black) * (255 / (top - black))
         return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+    def _with_missing(self, values: np.ndarray) -> np.ndarray:
+        assert self.nan is not None
+        missing = np.isnan(values)
+        known = np.where(missing, self.black or 0, values)
+        grey = replace(self, nan=None).eight_bits(known)
+        grey[grey == self.nan] = abs(self.nan - 1)
+        grey[missing] = self.nan
+        return grey
 
 
 #: The range that the type of the values decides.
@@ -83,8 +98,10 @@ def _check_range(values: np.ndarray, white: float | None) -> None:
         )
 
 
-def check_levels(black: Level, white: Level) -> None:
-    """Raises `InputError` unless black is below white, or both are given by the type."""
+def check_levels(black: Level, white: Level, nan: int | None = None) -> None:
+    """Raises `InputError` unless black is below white or both are None, and `nan` is a level."""
+    if nan is not None and nan not in range(256):
+        raise InputError(f"nan {nan}: allowed are grey values, 0 to 255")
     if white is None and black is not None:
         raise InputError(f"black {black}: needs white too, a number or auto")
     for name, level in (("black", black), ("white", white)):

@@ -25,6 +25,7 @@ from pyrovae.utils.modes import evaluation_mode
 from pyrovae.utils.randomness import private_randomness
 
 __all__ = [
+    "UnequalPixels",
     "evaluate_without_latent",
     "log_evidence_of_ppca",
     "log_evidence_without_latent",
@@ -41,6 +42,10 @@ PPCA = "probabilistic PCA of {:,} training images, latent dimensions: {:,}"
 PPCA_IMAGES = 1000
 #: The least number of images per dimension of probabilistic PCA.
 PPCA_RATIO = 4
+
+
+class UnequalPixels(InputError):
+    """Other pixels are missing in some images than in others."""
 
 
 def most_dimensions(latent_dim: int, images: np.ndarray) -> int:
@@ -134,6 +139,7 @@ def log_evidence_of_ppca(
         `(M,)`, in nats.
 
     Raises:
+        UnequalPixels: if other pixels are missing in some images.
         InputError: if there are too few images for `latent_dim` dimensions.
 
     References:
@@ -149,7 +155,9 @@ def log_evidence_of_ppca(
             for own in (x, x.flip(-1))[: 1 + both]:
                 pixels = own.flatten(1)[:, columns]
                 if pixels.isnan().any():
-                    raise InputError("probabilistic PCA needs the same seen pixels in all images")
+                    raise UnequalPixels(
+                        "probabilistic PCA needs the same seen pixels in all images"
+                    )
                 yield pixels
 
     model = fit_ppca(lambda: flat(train, flip), latent_dim)

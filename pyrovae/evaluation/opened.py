@@ -20,6 +20,7 @@ __all__ = ["Opened"]
 ABSENT = {
     "factors": "the data set names no factors (--data.factors)",
     "classes": "the programs predict no attribute that the images have",
+    "ppca": "probabilistic PCA needs the same seen pixels in all images",
 }
 
 
@@ -58,10 +59,12 @@ class Opened:
                 if self.scorer.progress:
                     print(f"not scored: {error}", flush=True)
                 continue
-            if not found and {*sections} != {*SECTIONS}:
-                failed.append(f"{name}: {ABSENT[name]}")
+            if not found:
+                if {*sections} != {*SECTIONS}:
+                    failed.append(f"{name}: {ABSENT[name]}")
+                continue
             scores.setdefault(name if name in BASELINES else "vae", {}).update(found)
-            if self.scorer.progress and found:
+            if self.scorer.progress:
                 given = () if name in BASELINES else self.given
                 print(f"{name.replace('_', ' ')}: {in_short(found, given)}", flush=True)
         return self._result(scores, tuple(failed))

@@ -17,6 +17,7 @@ from pyrovae.data.base import fingerprint
 from pyrovae.data.rows import spread_rows
 from pyrovae.engine import Engine
 from pyrovae.evaluation.baselines import (
+    UnequalPixels,
     log_evidence_of_ppca,
     log_evidence_without_latent,
     most_dimensions,
@@ -320,7 +321,10 @@ def _factors(scorer: Scorer) -> dict[str, Estimate]:
 def _ppca(scorer: Scorer) -> dict[str, Estimate]:
     dim = max(1, most_dimensions(scorer.view.space.continuous_size, scorer.baseline[1]))
     flip, seed = scorer.data.flip, scorer.options.seed
-    found = log_evidence_of_ppca(*scorer.baseline, dim, flip=flip, seed=seed)
+    try:
+        found = log_evidence_of_ppca(*scorer.baseline, dim, flip=flip, seed=seed)
+    except UnequalPixels:
+        return {}
     return {**_of_baseline(scorer, found), "latent_dims": Estimate(float(dim))}
 
 

@@ -25,11 +25,12 @@ class Masked(Likelihood):
     $$\log p(x_{\text{seen}} \mid h) = \sum_{i \in \text{seen}} \log p(x_i \mid h)$$
 
     A pixel is missing if it is white in `mask`, if its grey value is `missing` in every channel,
-    if it is dropped, or if it is NaN in the observations that a program gets. Data sets have 8
-    bits and hold no NaN. The networks of the guide get 0 for a missing pixel. Pixels under `mask`
-    are never learned, and are shown grey. With `IWAE` as the objective the bound is that of MIWAE.
-    Evaluation scores the seen pixels, without dropping any. Bits per dimension count the pixels
-    that `mask` leaves; with `missing` they are undefined.
+    if it is dropped, or if it is NaN in the observations that a program gets. `ArrayData(nan=0)`
+    gives NaN the grey value 0, so that `missing=0` leaves these pixels out. The networks of the
+    guide get 0 for a missing pixel. Pixels under `mask` are never learned, and are shown grey.
+    With `IWAE` as the objective the bound is that of MIWAE. Evaluation scores the seen pixels,
+    without dropping any. Bits per dimension count the pixels that `mask` leaves; with `missing`
+    they are undefined.
 
     Use it for images with holes, defects or text on them, and with `drop` for a guide that can
     encode partly seen images.

@@ -305,8 +305,34 @@ def test_few_grey_values_are_warned_of(caplog: pytest.LogCaptureFixture) -> None
     assert not caplog.text
 
 
+HOLES = np.where(GREY == GREY[7, 0, 0, 0], np.nan, GREY / 255)
+
+
+@pytest.mark.parametrize("nan", [0, 7, 255])
+def test_nan_has_a_grey_value_of_its_own(nan: int, tmp_path: Path) -> None:
+    np.save(tmp_path / "holes.npy", HOLES)
+    for data in (ArrayData(HOLES, nan=nan), ArrayData(path=str(tmp_path / "holes.npy"), nan=nan)):
+        images = data.split("train").images
+        rows = [int(name[-6:]) for name in data.split("train").names]
+        missing = np.isnan(HOLES[rows])
+        assert missing.any() and ((images == nan) == missing).all()
+        change = np.abs(images.astype(float) - GREY[rows])[~missing]
+        assert ((change == 0) | ((GREY[rows][~missing] == nan) & (change == 1))).all()
+        assert np.array_equal(data.preprocess(HOLES[rows[0]]), images[0])
+
+
+def test_the_value_range_is_that_of_known_values() -> None:
+    data = ArrayData(HOLES, nan=0, black="auto", white="auto")
+    known = HOLES[~np.isnan(HOLES)]
+    assert known.min() <= data.levels.black < data.levels.white <= known.max()
+
+
 BAD = {
-    "NaN": (dict(images=np.where(GREY == GREY[7, 0, 0, 0], np.nan, 0.5)), "image 0: holds NaN"),
+    "NaN": (
+        dict(images=HOLES),
+        "image [0-9]+: holds NaN; .*--data.nan 0 with --likelihood Masked",
+    ),
+    "grey value of NaN": (dict(images=HOLES, nan=256), "^nan 256: allowed are grey values, 0 to"),
     "range": (dict(images=GREY / 25.5), "values of float64 from 0 to .*give black and white"),
     "type": (dict(images=GREY.astype(np.uint16)), "values of uint16 .*allowed are uint8, and"),
     "complex": (dict(images=GREY.astype(complex)), "images of type complex128"),
@@ -414,7 +440,7 @@ def test_bad_files_are_refused_in_one_line(tmp_path: Path) -> None:
     for name in ("b.npy", "b.npz", "b.h5", "b.txt"):
         (tmp_path / name).write_text("no array")
     for name, key, message in (
-        ("nan.npy", None, "nan.npy: image 3: holds NaN; allowed are finite values$"),
+        ("nan.npy", None, "nan.npy: image 3: holds NaN; allowed are finite values; --data.nan 0"),
         ("objects.npy", None, "objects.npy: cannot be read: not an array of numbers"),
         ("b.npy", None, "b.npy: cannot be read: not an array of numbers"),
         ("b.npz", None, "b.npz: cannot be read: File is not a zip file"),

@@ -17,7 +17,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pyrovae import ArrayData, Engine, InputError, RunDirectory, evaluate, evaluate_run
+from pyrovae import (
+    ArrayData,
+    Engine,
+    InputError,
+    Masked,
+    RunDirectory,
+    evaluate,
+    evaluate_run,
+)
 from pyrovae.commands.evaluate import score_run
 from pyrovae.evaluation import Estimate, scoring
 from pyrovae.evaluation.evidence import summary
@@ -114,12 +122,21 @@ def test_factors_are_scored_on_one_image_per_group_with_known_factors() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["factors", "classes"])
-def test_a_section_without_scores_is_told_if_it_is_named(name: str) -> None:
-    data = ArrayData(small_data(num_test=40).split("test").images)
-    own = Opened(Path("run"), Scorer(small_vae().eval(), data, QUICK, CPU), {})
+@pytest.mark.parametrize("name", ["factors", "classes", "ppca"])
+def test_a_section_without_scores_is_told_if_it_is_named(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holes = np.array(small_data(num_test=40).split("test").images, float) / 255
+    holes[np.arange(len(holes)), :, np.arange(len(holes)) % 8] = np.nan
+    vae = small_vae(likelihood=Masked(missing=0)).eval()
+    own = Opened(Path("run"), Scorer(vae, ArrayData(holes, nan=0), QUICK, CPU), {})
     (failed,) = own.score([name]).failed
-    assert failed.startswith(f"{name}: the ")
+    assert failed.startswith(f"{name}: ")
+    for other in SECTIONS:
+        if other != name:
+            monkeypatch.setitem(SECTIONS, other, lambda scorer: {"elbo": Estimate(0.0)})
+    found = own.score([*SECTIONS])
+    assert not found.failed and not {"factors", "classes", name} & {*found.scores}
 
 
 def test_the_errors_of_one_group_are_unknown() -> None:
