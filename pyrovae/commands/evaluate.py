@@ -173,10 +173,11 @@ def main(arguments: list[str]) -> None:
         _check_finite(result)
 
 
-def check_sections(sections: Sequence[str]) -> list[str]:
-    """The sections to make, all if none is named; raises `InputError` for an unknown one.
+def check_sections(sections: Sequence[str], features: str) -> list[str]:
+    """The sections to make, all if none is named.
 
     Raises:
+        InputError: if a section is unknown, or the features are, or no section needs them.
         TypeError: if `sections` is a string.
     """
     if isinstance(sections, str):
@@ -184,19 +185,19 @@ def check_sections(sections: Sequence[str]) -> list[str]:
     for name in sections:
         if name not in SECTIONS:
             raise InputError(f"sections: allowed are {', '.join(SECTIONS)}, got {name}")
-    return list(sections or SECTIONS)
+    chosen = list(sections or SECTIONS)
+    if "samples" in chosen:
+        named_features(features)  # Refuses a misspelt name before hours of work.
+    elif features != FEATURES:
+        raise InputError(f"--features {features}: needs the section samples")
+    return chosen
 
 
 def _checked(given: Namespace) -> list[str]:
     """The sections to make; raises `InputError` where an option is not allowed."""
-    sections = check_sections(given.sections or ())
     if "." in given.features:
         find_own_parts()  # A typed dotted path is consent to run its code.
-    if "samples" in sections:
-        named_features(given.features)  # Refuses a misspelt name before hours of work.
-    elif given.features != FEATURES:
-        raise InputError(f"--features {given.features}: needs the section samples")
-    return sections
+    return check_sections(given.sections or (), given.features)
 
 
 def _opened(given: Namespace) -> list[Opened]:

@@ -26,7 +26,7 @@ def evaluate_run(
 ) -> evaluation.run_scores.RunScores:
     """Scores a run, and writes what `pyrovae evaluate` writes.
 
-    `print(report)` shows the table; `report.numbers()` is a mapping from names to scores.
+    `print` shows the table; `numbers()` returns a mapping from names to scores.
     `compare_runs` compares several runs.
 
     Args:
@@ -39,7 +39,7 @@ def evaluate_run(
             the folder of the results.
 
     Returns:
-        The report, with `scores` by column and `each_image`, a data frame.
+        The scores of the run, with `scores` by column and `each_image`, a data frame.
 
     Raises:
         InputError: if the run or its images are missing, an option is not allowed, or a section
@@ -49,12 +49,12 @@ def evaluate_run(
     from pyrovae.training.overview import refresh_index
 
     chosen, rest = _scoring_options("evaluate_run", options)
-    report = score_run(run, chosen, check_sections(sections), **rest)
-    report.write()
-    for line in report.remarks:
+    scores = score_run(run, chosen, check_sections(sections, chosen.features), **rest)
+    scores.write()
+    for line in scores.remarks:
         warn(line)
     refresh_index(run)
-    return report
+    return scores
 
 
 def compare_runs(
@@ -93,17 +93,18 @@ def compare_runs(
     check_kind("runs", runs, list | tuple, "; write a list of run directories")
     runs = distinct_runs(runs)
     chosen, rest = _scoring_options("compare_runs", options)
+    asked = check_sections(sections, chosen.features)
     opened = [open_run(run, chosen, **rest) for run in runs]
     check_comparable(opened)
-    reports = [own.score(check_sections(sections)) for own in opened]
-    for report in reports:
-        report.write()
-        refresh_index(report.run)
-    if failed := [reason for report in reports for reason in report.failed]:
+    results = [own.score(asked) for own in opened]
+    for result in results:
+        result.write()
+        refresh_index(result.run)
+    if failed := [reason for result in results for reason in result.failed]:
         raise InputError("; ".join(failed))
     folder = Path(out or runs[0])
-    found = compare([report.whole() for report in reports], folder, reports)
-    for line in [*(line for report in reports for line in report.remarks), *found.notes]:
+    found = compare([result.whole() for result in results], folder, results)
+    for line in [*(line for result in results for line in result.remarks), *found.notes]:
         warn(line)
     return pandas.read_csv(folder / "comparison.csv")
 

@@ -120,6 +120,13 @@ def test_wrong_arguments_are_named() -> None:
     assert repr(vae.data).startswith("SyntheticFaces(num_train=64, num_val=16")
 
 
+def test_features_are_checked_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match="features 'Pixel': no such features"):
+        pyrovae.evaluate_run("nowhere", features="Pixel")
+    with pytest.raises(InputError, match="features Pixels: needs the section samples"):
+        pyrovae.compare_runs(["no", "where"], ["elbo"], features="Pixels")
+
+
 def test_runs_are_compared_from_python(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
