@@ -234,10 +234,11 @@ def test_encode_and_decode_are_the_programs_distributions(parts: tuple[str, ...]
     p = vae.decode(z)
     assert p.batch_shape == (2, 4) and p.event_shape == IMAGE_SHAPE
     guide = poutine.trace(vae.guide).get_trace(x[0])
-    assert torch.allclose(guide.nodes["z"]["fn"].log_prob(z[0]), q.log_prob(z)[0])
+    assert torch.allclose(guide.nodes["z"]["fn"].log_prob(z[0]), q.log_prob(z)[0], atol=1e-5)
     conditioned = poutine.condition(vae.model, data={"z": z[0]})
     model = poutine.trace(conditioned).get_trace(x[0])
-    assert torch.allclose(model.nodes["x"]["fn"].log_prob(x[0]), p.log_prob(x)[0])
+    # A sum over pixels may be near zero.
+    assert torch.allclose(model.nodes["x"]["fn"].log_prob(x[0]), p.log_prob(x)[0], atol=1e-5)
 
 
 @every_part
