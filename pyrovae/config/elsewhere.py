@@ -23,6 +23,7 @@ HERE = {
     "--objective MMD --objective.alpha 1": "wae waemmd",
     "--objective RenyiELBO": "vriwae vrmax renyi",
     "--objective StickingTheLanding": "stl",
+    "--optimizer.lr": "learningrate",
     "--posterior InverseAutoregressiveFlow": "iaf vaeiaf iafvae",
     "--posterior VonMisesFisher with --prior HypersphericalUniform": "svae",
     "--prior FlowPrior": "realnvp maf nvp",
@@ -32,6 +33,8 @@ HERE = {
     "--program MixtureVAE": "vade gmvae mixturevae",
     "--program SemiSupervisedVAE": "m2 ssvae semisupervisedvae",
     "--program VAE": "vanillavae",
+    "--trainer.batch_size": "trainbatchsize",
+    "--trainer.epochs": "numepochs maxepochs nepochs",
     "--trainer.patience": "earlystopping",
     "--trainer.seed": "manualseed",
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pyrovae.config.catalogue import concrete, entries
@@ -56,14 +56,19 @@ def no_such_option(option: str, known: Collection[str]) -> str:
         return f"{cut(option)}: no such option{elsewhere} (see --help)"
     if not role and (ends := _ending_in(argument, known)):
         hint = f"; did you mean {' or '.join(ends)}?"
-    elif having:
-        hint = f"; {', '.join(having)} {'have' if having[1:] else 'has'} it"
     elif close := _close(option, set(known) - linked - {f"--{role}"}):
-        hint = f"; did you mean {close}?"
+        others = f" {_have(having)} {option}" if having else ""
+        hint = f"; did you mean {close}?{others}"
+    elif having:
+        hint = f"; {_have(having)} it"
     elif others := difflib.get_close_matches(argument, owners, n=1):
         named = ", ".join(sorted(owners[others[0]]))
         hint = f"; did you mean --{role}.{others[0]} of {named}?"
     return f"{cut(option)}: no such option{hint} (see --help)"
+
+
+def _have(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'have' if names[1:] else 'has'}"
 
 
 def _owners(role: str) -> dict[str, list[str]]:
@@ -91,7 +96,9 @@ def _close(option: str, known: Collection[str]) -> str:
     inside = {own.removeprefix(start): own for own in known if group and own.startswith(start)}
     if not inside:
         return next(iter(difflib.get_close_matches(option, known, n=1)), "")
-    return next((inside[own] for own in difflib.get_close_matches(name, inside, n=1)), "")
+    ends = [own for own in inside if own.endswith(f"_{name}")]
+    near = ends if len(ends) == 1 else difflib.get_close_matches(name, inside, n=1)
+    return next((inside[own] for own in near), "")
 
 
 # Each of the following reads one kind of jsonargparse's messages for an option, and returns an

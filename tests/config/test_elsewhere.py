@@ -24,7 +24,7 @@ def test_every_hint_names_what_exists(here: str) -> None:
         if part:
             assert part in [entry.name for entry in entries(ROLES[role])]
         else:
-            assert f"--{option}" in options or argument == "alpha"
+            assert f"--{option}" in options or argument in ("alpha", "lr")
 
 
 def test_no_name_has_two_hints() -> None:

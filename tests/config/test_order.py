@@ -77,7 +77,9 @@ def test_an_option_that_the_last_class_lacks_is_refused(
     with pytest.raises(InputError) as refused:
         parsed(line.split(), monkeypatch)
     assert re.fullmatch(
-        rf"{named}: no such option(; [\w, ]+ ha(s|ve) it)? \(see --help\)", str(refused.value)
+        rf"{named}: no such option(; [\w, ]+ ha(s|ve) it|; did you mean --[\w.]+\?"
+        rf"( [\w, ]+ ha(s|ve) {named})?)? \(see --help\)",
+        str(refused.value),
     )
 
 
