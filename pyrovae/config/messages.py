@@ -57,8 +57,7 @@ def no_such_option(option: str, known: Collection[str]) -> str:
     if not role and (ends := _ending_in(argument, known)):
         hint = f"; did you mean {' or '.join(ends)}?"
     elif close := _close(option, set(known) - linked - {f"--{role}"}):
-        others = f" {_have(having)} {option}" if having else ""
-        hint = f"; did you mean {close}?{others}"
+        hint = f"; did you mean {close}?{f' {_have(having)} {option}' if having else ''}"
     elif having:
         hint = f"; {_have(having)} it"
     elif others := difflib.get_close_matches(argument, owners, n=1):

@@ -96,7 +96,7 @@ def warn_of_shares(counts: Mapping[str, int], shares: Mapping[str, float]) -> No
     """
     total = sum(counts.values())
     for name, share in shares.items():
-        if share and not share / 2 <= counts[name] / total <= 2 * share:
+        if share and not share / 2 < counts[name] / total < 2 * share:
             warn(
                 f"the split {name} has {100 * counts[name] / total:.0f}% of the images, where its "
                 f"share is {100 * share:.0f}%: groups stay together, and they are few or of "

@@ -10,6 +10,7 @@ import numpy as np
 from pyrovae.evaluation.pairs import checked, squared_distances
 from pyrovae.utils.errors import InputError
 from pyrovae.utils.lazy import pandas
+from pyrovae.utils.text import counted
 
 __all__ = ["kolmogorov_smirnov", "marginals", "mmd_test", "worst_projections"]
 
@@ -328,6 +329,7 @@ def _enough(
     for z, of in ((aggregate, "the aggregate posterior"), (prior, "the prior")):
         if len(z) < least:
             raise InputError(
-                f"{len(z)} draws of {of} are too few to compare: allowed is {least} or more"
+                f"{counted(len(z), 'draw')} of {of} are too few to compare: allowed is {least} "
+                "or more"
             )
     return checked(aggregate, prior, least=(least, least))

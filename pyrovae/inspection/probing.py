@@ -26,6 +26,8 @@ OVER_FITS = 1.5
 #: The probability that an attribute that codes say nothing about counts as predicted, and the
 #: least number of independent images, or of groups, for which it can be as small.
 RISK, LEAST_APART = 0.025, 6
+#: Attributes that an error names.
+NAMED = 5
 #: Candidate penalties of ridge regression, for columns of unit variance.
 PENALTIES = np.logspace(-2, 4, 13)
 
@@ -100,9 +102,10 @@ def known_probes(
             found.append(probes(codes[rows], table.iloc[rows][[name]], seed=seed, groups=own))
     if found:
         return pandas.concat(found), reasons
+    named = [f"{name} ({reason})" for name, reason in reasons.items()]
+    more = f"; and {len(named) - NAMED} more" if len(named) > NAMED else ""
     raise InputError(
-        f"no probe can be fitted to {len(table)} images: "
-        f"{'; '.join(f'{name} ({reason})' for name, reason in reasons.items())}"
+        f"no probe can be fitted to {len(table)} images: {'; '.join(named[:NAMED])}{more}"
     )
 
 

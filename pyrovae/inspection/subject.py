@@ -215,8 +215,8 @@ class Subject(PosteriorView):
         if len(self.split) == len(whole.split):
             return []
         return [
-            f"One image of each of the {len(self.split):,} groups is used, since the tests need "
-            f"independent images; there are {len(whole.split):,} images."
+            f"One image per group is used, since the tests need independent images: "
+            f"{len(self.split):,} of {len(whole.split):,}."
         ]
 
     def where(self, count: int | None = None) -> str:

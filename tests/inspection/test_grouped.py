@@ -52,10 +52,18 @@ def test_sections_with_tests_use_one_image_per_group(
     for name, table in expected.tables.items():
         if name not in OF_IMAGES:
             pandas.testing.assert_frame_equal(found.tables[name], table)
-    sentence = "One image of each of the 120 groups is used, since the tests need independent "
-    said = [line for line in found.says if line.startswith(sentence)]
-    assert len(said) == 1
-    assert not any(line.startswith(sentence) for line in expected.says)
+    sentence = "One image per group is used, since the tests need independent images: 120 of 480."
+    assert found.says.count(sentence) == 1 and sentence not in expected.says
+
+
+@pytest.mark.slow
+def test_one_group_has_scores_and_noise_without_checks() -> None:
+    whole = grouped(64)
+    split = replace(whole.split, groups=np.zeros(64, int))
+    found = typical.section(replace(whole, split=split))
+    assert "There are no predictive checks, which need two groups of images or more." in found.says
+    assert {"typical_outliers", "dispersion"} <= {*found.tables} and found.symptoms["pixel_gain"]
+    assert "predictive_checks" not in found.tables
 
 
 @pytest.mark.slow
@@ -127,5 +135,7 @@ def test_errors_are_those_of_groups() -> None:
 
 
 def test_too_few_groups_are_named_with_their_number() -> None:
-    with pytest.raises(InputError, match="10 draws of .* One image of each of the 10 groups is"):
+    with pytest.raises(
+        InputError, match="10 draws of .* more. One image per group is .*: 10 of 40"
+    ):
         holes.section(grouped(40))

@@ -157,6 +157,18 @@ def test_small_costs_and_choices_are_improvements(change: dict[str, Any], cause:
     assert found.line == f"{found} What may be improved: {title} ({own.nats})."
 
 
+@pytest.mark.parametrize(("below", "error"), [(2000.0, 100.0), (2000.0, 900.0), (40.0, 1.0)])
+def test_one_scale_is_a_fault_where_a_model_with_more_of_them_is_far_better(
+    below: float, error: float
+) -> None:
+    few = replace(HEALTHY, groups=2.0, weakest=3.0, residual_gain=300.0)
+    found = judge(replace(few, pixel_gain=1500.0, below=below, below_error=error))
+    first, second = (own.cause for own in found.findings)
+    blamed = below == 2000.0 and error == 100.0
+    assert first == ("one_scale" if blamed else "too_few_latents"), found.findings
+    assert [own.cause for own in found.faults] == [first, second][: 1 + blamed]
+
+
 @pytest.mark.parametrize("gain", [100.0, 400.0])
 def test_an_improvement_hides_no_larger_one(gain: float) -> None:
     both = judge(replace(HEALTHY, weakest=3.0, residual_gain=200.0, pixel_gain=gain))

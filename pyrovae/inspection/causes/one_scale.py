@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pyrovae.inspection.judge import Advice, Evidence, Finding
+from pyrovae.inspection.judge.limits import SURE
 
 __all__ = ["look"]
 
 
 def look(evidence: Evidence) -> Finding | None:
-    """A scale per pixel position would gain much; never a fault, since one scale is a choice."""
+    """A scale per pixel position would gain much.
+
+    One scale is a choice. It is a fault only where the ELBO is far below log p(x) of a simpler
+    model, and a scale per pixel would gain at least half of the difference.
+    """
     cost, likelihood = evidence.pixel_gain, evidence.options.part("likelihood")
     if not cost > evidence.fault or likelihood == "PixelwiseNormal":
         return None
@@ -20,4 +25,6 @@ def look(evidence: Evidence) -> Finding | None:
     effect = f"The ELBO rises by about {cost:,.0f} nats"
     advice = Advice("Let the decoder predict a scale per pixel", changes, effect)
     title = "All pixels share one noise scale"
-    return Finding("one_scale", title, cost, reason, (advice,), fault=False)
+    below = evidence.below
+    fault = below > max(evidence.fault, SURE * evidence.below_error) and cost > below / 2
+    return Finding("one_scale", title, cost, reason, (advice,), fault=fault)

@@ -77,7 +77,7 @@ def section(subject: Subject) -> Section:
     worst = _tried(reasons, what, aggregate.worst_projections, *named, seed=seed)
     if len(reasons) == 4:  # The second comparison needs the fewest images.
         reason = reasons[1].split(": ", 1)[1].removesuffix(".")
-        raise InputError(" ".join([reason, *subject.thinned_said(whole_subject)]))
+        raise InputError(". ".join([reason, *subject.thinned_said(whole_subject)]))
     if holes is not None:
         _add_holes(answer, subject, holes, _differ(single, whole, worst))
     if single is not None:

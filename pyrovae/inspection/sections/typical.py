@@ -74,37 +74,46 @@ CAPTIONS = {
 def section(subject: Subject) -> Section:
     """The size and shape of the noise, predictive checks, improbable images, anomaly scores.
 
-    With fewer than 20 reference images there is no search for improbable images.
+    With fewer than 20 reference images there is no search for improbable images, and with fewer
+    than two groups of images there are no predictive checks.
 
     Args:
         subject: what is inspected.
-
-    Raises:
-        InputError: if there are fewer than two images.
     """
-    tested = subject.independent
-    images = tested.split.spread(REPLICATED)
     step = max(1, len(subject.split) // REPLICATED)
     whole = subject.programs, subject.split, subject.engine
     noise, gain = noise_size(*whole, seed=subject.seed, step=step)
+    title = "How large is the noise, and which images are improbable?"
+    answer = Section(title, [], captions=CAPTIONS)
+    reasons = _add_outliers(answer, subject)
+    answer.says.extend([_noise_said(noise), *_gain_said(gain)])
+    if gain is not None:
+        answer.symptoms.update(pixel_gain=gain.value, pixel_gain_error=gain.error or 0.0)
+    ranks = _add_checks(answer, subject)
+    answer.says.extend([*reasons, *subject.independent.thinned_said(subject)])
+    answer.tables["dispersion"] = _numbers(noise, ranks, gain)
+    return answer
+
+
+def _add_checks(answer: Section, subject: Subject) -> dict[str, Estimate]:
+    """Adds the predictive checks of independent images; returns the moments of ranks of pixels."""
+    images = subject.independent.split.spread(REPLICATED)
+    if len(images) < 2:
+        what = "images" if subject.split.groups is None else "groups of images"
+        answer.says.append(f"There are no predictive checks, which need two {what} or more.")
+        return {}
     statistics = typical.own_statistics(subject.programs, images, seed=subject.seed)
     how: dict[str, Any] = {"statistics": statistics, "seed": subject.seed}
     found = typical.replicate(subject.programs, images, subject.engine, **how)
     prior = typical.prior_statistics(subject, subject.budget.draws, statistics)
     checks, pixels = typical.predictive_checks(found, prior), typical.pixel_calibration(found)
     ranks = typical.rank_moments(found)
-    title = "How large is the noise, and which images are improbable?"
-    answer = Section(title, [], captions=CAPTIONS)
-    reasons = _add_outliers(answer, subject)
-    answer.says.extend([_noise_said(noise), _ranks_said(found, ranks), *_gain_said(gain)])
-    answer.says.extend([*_checks_said(checks), *reasons, *tested.thinned_said(subject)])
-    if gain is not None:
-        answer.symptoms.update(pixel_gain=gain.value, pixel_gain_error=gain.error or 0.0)
+    answer.says.extend([_ranks_said(found, ranks), *_checks_said(checks)])
     answer.tables.update(predictive_checks=checks, predictive_images=found.statistics)
-    answer.tables.update(pixel_calibration=pixels, dispersion=_numbers(noise, ranks, gain))
+    answer.tables["pixel_calibration"] = pixels
     answer.figures["pixel_calibration"] = _ranks(subject, found, pixels)
     answer.figures["predictive_checks"] = _checks(subject, found, prior)
-    return answer
+    return ranks
 
 
 def _add_outliers(answer: Section, subject: Subject) -> list[str]:
