@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pyrovae.utils.errors import InputError
+from pyrovae.utils.log import warn
 from pyrovae.utils.text import cut, listed
 
 __all__ = ["Features", "one_hot"]
@@ -64,6 +65,8 @@ class Features(nn.Module):
     ) -> None:
         """Checks that the attributes of the training images can be inputs of a new run.
 
+        A warning names the classes of which there is no training image.
+
         Args:
             values: the attributes of the training images, `(N, A)`.
             value_names: by attribute that is a class, the names of its classes.
@@ -79,6 +82,8 @@ class Features(nn.Module):
             _check_classes(name, classes, own, names)
             labels[name] = classes or _label_classes(own, names)
         _check_labels(known, labels)
+        for (name, classes), column in zip(known.items(), values.T, strict=True):
+            _warn_of_unseen(name, classes, column, (value_names or {}).get(name, ()))
 
     def learn(self, values: np.ndarray) -> None:
         """Takes mean and standard deviation of the numbers of the training images, `(N, A)`."""
@@ -119,6 +124,13 @@ def _check_classes(name: str, classes: int, values: np.ndarray, names: Sequence[
             f"--program.num_classes {name}={classes}: {name} has {len(names)} classes, "
             f"{cut(listed(names))}"
         )
+
+
+def _warn_of_unseen(name: str, classes: int, column: np.ndarray, names: Sequence[str]) -> None:
+    unseen = [names[k] if names else str(k) for k in range(classes) if k not in column]
+    if unseen:
+        these = "this class" if len(unseen) == 1 else "these classes"
+        warn(f"{name}: no training image is of {listed(unseen)}: nothing is learned about {these}")
 
 
 def _label_classes(values: np.ndarray, names: Sequence[str]) -> int:

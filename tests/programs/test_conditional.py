@@ -190,6 +190,18 @@ def test_attributes_that_are_no_inputs_are_one_line(
         Features(attributes, num_classes).check(values, NAMES)
 
 
+def test_classes_without_a_training_image_are_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    features, kinds = Features(["kind"], {"kind": 3}), ["cat", "dog", "owl"]
+    features.check(np.array([[0.0], [2.0]]), {"kind": kinds})
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "kind: no training image is of dog: nothing is learned about this class"
+    )
+    caplog.clear()
+    features.check(np.array([[0.0], [1.0], [2.0]]), {"kind": kinds})
+    assert not caplog.records
+
+
 def test_a_class_of_two_names_is_a_number_or_a_class() -> None:
     values = (np.arange(40)[:, None] % 2).astype(np.float32)
     for classes, size in (({}, 1), ({"sex": 2}, 2)):
