@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from pyrovae.utils.text import counted
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -40,7 +42,9 @@ def fit_pixels(
         image = Image.fromarray(np.ascontiguousarray(rows))
         pixels = pixels_of(image.convert(mode_of(channels)))
     if len(pixels) != channels:
-        raise ValueError(f"{len(pixels)} channels, allowed are {channels} (--data.channels)")
+        raise ValueError(
+            f"{counted(len(pixels), 'channel')}, allowed are {channels} (--data.channels)"
+        )
     if pixels.shape == shape and crop is None:
         return np.array(pixels, order="C")
     size = pixels.shape[2], pixels.shape[1]

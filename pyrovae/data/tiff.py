@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -180,8 +180,13 @@ def _pages_of(path: Path, stamp: tuple[int, int]) -> list[_Page]:
             found.extend(_directories(file))
     except (OSError, ValueError, KeyError, IndexError, OverflowError):
         if found:  # Without a page, reading the image names the reason.
-            warn(f"{path}: damaged after page {len(found) - 1}; later pages are not used")
+            _warn_of_damage(path, len(found) - 1)
     return [page for page in found if not page.kind & _REDUCED]
+
+
+@cache  # Once per file, however often its pages are looked up.
+def _warn_of_damage(path: Path, last: int) -> None:
+    warn(f"{path}: damaged after page {last}; later pages are not used")
 
 
 def _pages(path: Path) -> list[_Page]:
