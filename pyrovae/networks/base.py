@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ __all__ = [
     "LinearShortcut",
     "LinearStart",
     "ShortcutNetwork",
+    "add_gains",
     "apply_layers",
     "check_widths",
     "enlarge",
@@ -115,7 +117,13 @@ class LinearShortcut(nn.Module):
 
 
 class ShortcutNetwork(nn.Module):
-    """Layers with an optional `LinearShortcut` from their input to their output.
+    r"""Layers with an optional `LinearShortcut` from their input to their output.
+
+    With a shortcut, the last layer is applied to $2 / \sqrt{n}$ times its n inputs.
+    `ProbabilisticPCA` sets the weights of this layer to zero, and the first step of an optimiser
+    such as Adam changes each of them by the learning rate. The changes of n weights add up:
+    without the factor, the first steps lead away from the linear model, the farther the larger
+    the images.
 
     List it first among the base classes of an encoder or decoder.
 
@@ -127,9 +135,11 @@ class ShortcutNetwork(nn.Module):
 
     Attributes:
         event_dim: the number of dimensions of one input.
+        gain: the factor of the inputs of the last layer; 1 in runs of version 0.2.
     """
 
     event_dim: int
+    gain: Tensor
 
     def __init__(
         self, layers: Iterable[nn.Module], num_inputs: int, num_outputs: int, shortcut: bool
@@ -137,13 +147,30 @@ class ShortcutNetwork(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
         self.shortcut = LinearShortcut(num_inputs, num_outputs) if shortcut else None
+        if shortcut:
+            weight = self.layers[-1].weight
+            assert isinstance(weight, Tensor)
+            self.register_buffer("gain", torch.tensor(2 * weight[0].numel() ** -0.5))
+            with torch.no_grad():
+                weight /= self.gain  # The function stays the same.
+
+    def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+        add_gains(state_dict, [f"{prefix}gain"])
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def forward(self, x: Tensor) -> Tensor:
-        """What `run` returns for inputs of `event_dim` dimensions."""
-        h = apply_layers(self.layers, x, self.event_dim)
+        """The output for inputs of `event_dim` dimensions."""
         if self.shortcut is None:
-            return h
+            return apply_layers(self.layers, x, self.event_dim)
+        h = apply_layers(self._scaled, x, self.event_dim)
         return h + self.shortcut(x.flatten(-self.event_dim)).reshape(h.shape)
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        """The layers, with the gain before the last one."""
+        *inner, last = self.layers
+        for layer in inner:
+            x = layer(x)
+        return last(self.gain * x)
 
     def check_start(self) -> None:
         """Raises `InputError` if it has no shortcut."""
@@ -164,7 +191,19 @@ class ShortcutNetwork(nn.Module):
         self.shortcut.start(weight, bias, self.layers[-1])
 
 
-def apply_layers(layers: nn.Module, x: Tensor, event_dim: int) -> Tensor:
+def add_gains(weights: dict[str, Tensor], names: Iterable[str]) -> None:
+    """Adds the gain 1 of each `ShortcutNetwork` that version 0.2 saved, which has none.
+
+    Args:
+        weights: tensors by name; changed in place.
+        names: the names of the tensors of the programs, such as `guide.encoder.gain`.
+    """
+    for name in names:
+        if name.endswith("gain") and f"{name.removesuffix('gain')}shortcut.weight" in weights:
+            weights.setdefault(name, torch.ones(()))
+
+
+def apply_layers(layers: Callable[[Tensor], Tensor], x: Tensor, event_dim: int) -> Tensor:
     """Applies layers for one batch dimension to a tensor with any number of batch dimensions."""
     batch, event = x.shape[:-event_dim], x.shape[-event_dim:]
     y = layers(x.reshape(-1, *event))

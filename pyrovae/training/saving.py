@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyrovae.networks.base import add_gains
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs import RunDirectory, load_checkpoint, save_checkpoint
 from pyrovae.runs.contents import check_best, check_resumable
@@ -161,6 +162,7 @@ class Saved:
             groups[group][rest] = value
         try:
             self.programs.load_state_dict(groups["raw"] or groups["weights"])
+            add_gains(groups["weights"], self.programs.state_dict())
             self.average.load(groups["weights"])
             self.svi.optim.load_state_tensors(groups["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:

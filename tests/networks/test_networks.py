@@ -181,7 +181,7 @@ def test_training_and_evaluation_compute_the_same(name: str) -> None:
     network, inputs = all_networks()[name]
     shake(network)
     assert torch.equal(network.train()(inputs), network.eval()(inputs))
-    assert not list(network.buffers())
+    assert {name for name, _ in network.named_buffers()} <= {"gain"}
 
 
 @every_network
@@ -220,16 +220,24 @@ def test_state_goes_to_another_instance(name: str) -> None:
 def test_checkpoints_of_earlier_versions_fit() -> None:
     network = ConvEncoder((1, 4, 4), 2, [3], shortcut=True)
     norm = [f"layers.1.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
-    assert list(network.state_dict()) == [
-        *["layers.0.weight", *norm, "layers.1.num_batches_tracked"],
+    shake(network)
+    state = network.state_dict()
+    assert list(state) == [
+        *["gain", "layers.0.weight", *norm, "layers.1.num_batches_tracked"],
         *["layers.4.weight", "layers.4.bias", "shortcut.weight", "shortcut.bias"],
     ]
+    del state["gain"]  # Version 0.2 had none.
+    images, other = torch.randn(3, 1, 4, 4), ConvEncoder((1, 4, 4), 2, [3], shortcut=True)
+    other.load_state_dict(state)
+    assert "gain" not in state and torch.equal(other.gain, torch.ones(()))
+    linear = other.eval().shortcut(images.flatten(1))
+    assert torch.allclose(other(images), other.layers(images) + linear)
 
 
 @every_shortcut
 def test_a_shortcut_starts_as_nothing_and_then_counts(name: str) -> None:
     (plain, inputs), (short, _) = all_networks()[name], all_networks()[f"{name}-shortcut"]
-    short.load_state_dict(plain.state_dict(), strict=False)
+    short.load_state_dict(plain.state_dict() | {"gain": torch.ones(())}, strict=False)
     assert torch.equal(short(inputs), plain(inputs))
     shake(short.shortcut)
     assert not torch.allclose(short(inputs), plain(inputs))
@@ -256,6 +264,33 @@ def test_a_network_with_a_shortcut_can_become_any_linear_map(name: str) -> None:
     bias = torch.randn(outputs[0].numel(), dtype=torch.float64)
     network.start_linear(weight, bias)
     assert torch.allclose(network(inputs).flatten(1), inputs.flatten(1) @ weight.T + bias)
+
+
+@every_shortcut
+def test_random_weights_give_the_function_of_layers_without_a_gain(name: str) -> None:
+    makers = ENCODERS | DECODERS
+    sizes = (5,) if name in ENCODERS else (3, 2)
+    networks = []
+    for own in (name, f"{name}-shortcut"):
+        torch.manual_seed(0)
+        networks.append(makers[own](IMAGE_SHAPE, *sizes))
+    inputs = all_networks()[name][1]
+    assert networks[1].gain != 1
+    assert torch.allclose(networks[0](inputs), networks[1](inputs), atol=1e-6)
+
+
+def test_the_first_step_stays_near_the_linear_start_at_any_size() -> None:
+    moved = []
+    for side in (8, 32):
+        encoder = ConvEncoder((1, side, side), 1, [4], shortcut=True).eval()
+        encoder.start_linear(torch.zeros(1, side**2), torch.zeros(1))
+        images = torch.rand(16, 1, side, side)
+        optimizer = torch.optim.Adam(encoder.layers[-1].parameters(), lr=1e-3)
+        encoder(images).sum().backward()
+        optimizer.step()
+        moved.append(encoder(images).abs().mean().item())
+    # 16 times as many inputs; without the gain the ratio is about 16.
+    assert 0 < moved[1] < 6 * moved[0]
 
 
 @every_shortcut

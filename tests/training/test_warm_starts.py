@@ -209,3 +209,32 @@ def test_the_command_freezes_and_a_resumed_run_stays_frozen(
     capsys.readouterr()
     assert run("train", [*TINY, f"--init_from={root}x"], monkeypatch) == 2
     assert capsys.readouterr().err == f"error: --init_from: {root}x: no such directory\n"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_run_from_before_the_gain_of_shortcuts_is_what_it_was(
+    ema: float | None, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    trainer, more = (Trainer(epochs=n, batch_size=16, ema=ema) for n in (1, 2))
+    before, _ = train(trainer, vae=small_vae(shortcut=True), run=root)
+    run = RunDirectory(root)
+    for path in [run.last, *run.last.parent.glob("best_*")]:
+        tensors, state = load_checkpoint(path)
+        assert any(name.endswith(".gain") for name in tensors)
+        tensors = {name: own for name, own in tensors.items() if not name.endswith(".gain")}
+        # The gain is 1 there, so the weights are those of the function.
+        last = ("encoder.layers.7.weight", "decoder.layers.8.weight")
+        for name in [name for name in tensors if name.endswith(last)]:
+            fan_in = tensors[name][0].numel()
+            tensors[name] = 2 * fan_in**-0.5 * tensors[name]
+        save_checkpoint(path, tensors, {**state, "num_tensors": len(tensors)})
+    copied = small_vae(seed=1, shortcut=True)
+    WarmStart(str(root))(copied, IMAGES, False)
+    x = before.observe(torch.tensor(IMAGES[:4]))
+    for vae in (load(root), copied):
+        assert torch.allclose(vae.eval().encode(x).mean, before.eval().encode(x).mean, atol=1e-5)
+        assert vae.guide.encoder.gain == 1
+    resumed, state = train(more, vae=small_vae(shortcut=True), run=root, resume=True)
+    assert state.epoch == 2 and resumed.guide.encoder.gain == 1

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyrovae.networks.base import add_gains
 from pyrovae.programs.pair import ModelGuidePair
 from pyrovae.runs import RunDirectory
 from pyrovae.training.initialization.base import Start
@@ -50,6 +51,7 @@ class WarmStart(Start):
     def __call__(self, vae: ModelGuidePair, images: np.ndarray, flip: bool) -> str:
         """Copies the weights that fit; returns a line on these, and one on the others."""
         theirs, epoch = RunDirectory(self.run).weights_of(self.checkpoint)
+        add_gains(theirs, vae.state_dict())
         own = {name: value for name, value in vae.state_dict().items() if self._wants(name)}
         if unknown := set(self.parts or ()) - set(map(_part, vae.state_dict())):
             known = listed(dict.fromkeys(map(_part, vae.state_dict())))
