@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -119,7 +119,7 @@ class LinearShortcut(nn.Module):
 class ShortcutNetwork(nn.Module):
     r"""Layers with an optional `LinearShortcut` from their input to their output.
 
-    With a shortcut, the last layer is applied to $2 / \sqrt{n}$ times its n inputs.
+    With a shortcut, the output of the last layer is multiplied by $2 / \sqrt{n}$ for n inputs.
     `ProbabilisticPCA` sets the weights of this layer to zero, and the first step of an optimiser
     such as Adam changes each of them by the learning rate. The changes of n weights add up:
     without the factor, the first steps lead away from the linear model, the farther the larger
@@ -135,7 +135,7 @@ class ShortcutNetwork(nn.Module):
 
     Attributes:
         event_dim: the number of dimensions of one input.
-        gain: the factor of the inputs of the last layer; 1 in runs of version 0.2.
+        gain: the factor of the output of the layers; 1 in runs of version 0.2.
     """
 
     event_dim: int
@@ -148,11 +148,12 @@ class ShortcutNetwork(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.shortcut = LinearShortcut(num_inputs, num_outputs) if shortcut else None
         if shortcut:
-            weight = self.layers[-1].weight
-            assert isinstance(weight, Tensor)
-            self.register_buffer("gain", torch.tensor(2 * weight[0].numel() ** -0.5))
+            last = self.layers[-1]
+            assert isinstance(last.weight, Tensor)
+            self.register_buffer("gain", torch.tensor(2 * last.weight[0].numel() ** -0.5))
             with torch.no_grad():
-                weight /= self.gain  # The function stays the same.
+                for parameter in last.parameters():
+                    parameter.div_(self.gain)  # The function stays the same.
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
         add_gains(state_dict, [f"{prefix}gain"])
@@ -160,17 +161,10 @@ class ShortcutNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The output for inputs of `event_dim` dimensions."""
+        h = apply_layers(self.layers, x, self.event_dim)
         if self.shortcut is None:
-            return apply_layers(self.layers, x, self.event_dim)
-        h = apply_layers(self._scaled, x, self.event_dim)
-        return h + self.shortcut(x.flatten(-self.event_dim)).reshape(h.shape)
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        """The layers, with the gain before the last one."""
-        *inner, last = self.layers
-        for layer in inner:
-            x = layer(x)
-        return last(self.gain * x)
+            return h
+        return self.gain * h + self.shortcut(x.flatten(-self.event_dim)).reshape(h.shape)
 
     def check_start(self) -> None:
         """Raises `InputError` if it has no shortcut."""
@@ -203,7 +197,7 @@ def add_gains(weights: dict[str, Tensor], names: Iterable[str]) -> None:
             weights.setdefault(name, torch.ones(()))
 
 
-def apply_layers(layers: Callable[[Tensor], Tensor], x: Tensor, event_dim: int) -> Tensor:
+def apply_layers(layers: nn.Module, x: Tensor, event_dim: int) -> Tensor:
     """Applies layers for one batch dimension to a tensor with any number of batch dimensions."""
     batch, event = x.shape[:-event_dim], x.shape[-event_dim:]
     y = layers(x.reshape(-1, *event))

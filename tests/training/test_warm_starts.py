@@ -36,6 +36,11 @@ pytestmark = pytest.mark.usefixtures("without_pages")
 
 TRAINER = Trainer(epochs=1, batch_size=16)
 IMAGES = small_data().split("train").images
+#: The last layers of the small networks.
+LAST = ("encoder.layers.7.weight", "encoder.layers.7.bias") + (
+    "decoder.layers.8.weight",
+    "decoder.layers.8.bias",
+)
 
 
 @pytest.fixture(scope="module")
@@ -225,9 +230,8 @@ def test_a_run_from_before_the_gain_of_shortcuts_is_what_it_was(
         assert any(name.endswith(".gain") for name in tensors)
         tensors = {name: own for name, own in tensors.items() if not name.endswith(".gain")}
         # The gain is 1 there, so the weights are those of the function.
-        last = ("encoder.layers.7.weight", "decoder.layers.8.weight")
-        for name in [name for name in tensors if name.endswith(last)]:
-            fan_in = tensors[name][0].numel()
+        for name in [name for name in tensors if name.endswith(LAST)]:
+            fan_in = tensors[f"{name.rpartition('.')[0]}.weight"][0].numel()
             tensors[name] = 2 * fan_in**-0.5 * tensors[name]
         save_checkpoint(path, tensors, {**state, "num_tensors": len(tensors)})
     copied = small_vae(seed=1, shortcut=True)
