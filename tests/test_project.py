@@ -109,7 +109,7 @@ def test_every_part_says_what_it_is_when_to_use_it_and_where_it_is_from(
     assert entry.summary.endswith(".") and "\n" not in entry.summary
     assert entry.when.startswith("Use it ") and entry.when.endswith(".")
     if role in ("prior", "prior.flow", "likelihood", "posterior", "objective"):
-        assert entry.formula and entry.sources
+        assert entry.formula and entry.sources, f"{part.__name__}: needs a formula and References:"
 
 
 @every_own_part

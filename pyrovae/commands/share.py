@@ -198,7 +198,9 @@ class Card:
         best = self.run.weights_of("best")[1] == self.epoch
         if weights == checksum(self.weights) or (weights is None and best):
             draws = found.get("num_samples") if "log_evidence" in columns["vae"] else None
-            about += f", log p(x) from {draws:,} draws per image" if draws else ""
+            few = found.get("evidence_images") or images
+            some = f" of {few:,} images" if few < images else " per image"
+            about += f", log p(x) from {draws:,} draws{some}" if draws else ""
             yield f"## Evaluation\n\nOf the {about}:\n\n```"
             yield f"{score_table(columns)}\n```\n"
 

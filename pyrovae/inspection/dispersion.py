@@ -16,12 +16,14 @@ from pyrovae.evaluation.information import ratio_values
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
 
-__all__ = ["BestScale", "best_scale", "dispersion", "noise_size", "pixel_gain"]
+__all__ = ["SCORED", "BestScale", "best_scale", "dispersion", "noise_size", "pixel_gain"]
 
 #: Draws that estimate the moments of a likelihood without a formula for them.
 DRAWS = 20
 #: Scales that are tried between that of the likelihood and that of the residuals.
 TRIED = 4
+#: About how many images the gain of a scale per pixel is measured on.
+SCORED = 200
 #: Least number of images that the scales of pixels are fitted to.
 FITTED = 20
 

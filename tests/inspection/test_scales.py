@@ -60,6 +60,6 @@ def test_sections_of_counts_state_their_scale() -> None:
     subject = small_subject(small_vae(likelihood=Poisson()), 60)
     found = typical(subject)
     assert "from 0 to 25" in found.figures["predictive_checks"].caption
-    assert "pixel_gain" not in found.symptoms
+    assert "pixel_gain" not in found.tables["dispersion"].index
     for section in (calibration, posterior):
         assert section(subject).says

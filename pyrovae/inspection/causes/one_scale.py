@@ -22,7 +22,7 @@ def look(evidence: Evidence) -> Finding | None:
         f"pixel position would gain {cost:,.0f} nats."
     )
     changes = {"likelihood": "PixelwiseNormal"}
-    effect = f"The ELBO rises by about {cost:,.0f} nats"
+    effect = f"The ELBO rises by at least {cost:,.0f} nats, since scales follow the images, too"
     advice = Advice("Let the decoder predict a scale per pixel", changes, effect)
     title = "All pixels share one noise scale"
     below = evidence.below

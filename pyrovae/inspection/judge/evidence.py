@@ -91,7 +91,7 @@ class Evidence:
         constant: the share of images whose pixels are all equal.
         distinct: the share of training images that are distinct.
         memorised: median distance of samples to the nearest training image, divided by that to the
-        nearest of as many other images; far below 1 if samples repeat training images.
+            nearest of as many other images; far below 1 if samples repeat training images.
 
         tarp_p: p-value of the joint test that the guide is exact for images drawn from the model.
         coverage_90: the share of true latents in the guide's 90% intervals, for such images;

@@ -12,7 +12,7 @@ from torch import Tensor
 from pyrovae.data import Split
 from pyrovae.distributions.ppca import fit_ppca
 from pyrovae.engine import Engine
-from pyrovae.inspection.dispersion import best_scale, mean_and_variance, pixel_gain
+from pyrovae.inspection.dispersion import SCORED, best_scale, mean_and_variance, noise_size
 from pyrovae.inspection.subject import Subject
 from pyrovae.posterior.passes import each_batch
 from pyrovae.programs.pair import ModelGuidePair, run_both
@@ -33,7 +33,9 @@ def measure(subject: Subject) -> dict[str, Any]:
     some = subject.split.spread(IMAGES)
     residuals, ratio = _residuals(subject, some)
     found = of_noise(subject.programs, some, subject.engine, ratio, seed=subject.seed)
-    pixels = pixel_gain(subject.programs, some, subject.engine, seed=subject.seed)
+    step = max(1, len(subject.split) // SCORED)
+    whole = subject.programs, subject.split, subject.engine
+    pixels = noise_size(*whole, seed=subject.seed, step=step)[1]
     if pixels is not None:
         found |= {"pixel_gain": pixels.value, "pixel_gain_error": pixels.error or 0.0}
     if subject.train is None or len(subject.train) < LEAST:

@@ -10,7 +10,7 @@ from pyrovae.evaluation.estimates import Estimate
 from pyrovae.evaluation.evidence import UNRELIABLE
 from pyrovae.inspection import typical
 from pyrovae.inspection.anomalies import SCORES
-from pyrovae.inspection.dispersion import noise_size
+from pyrovae.inspection.dispersion import SCORED, noise_size
 from pyrovae.inspection.drawing_outliers import (
     ROW,
     draw_anomalies,
@@ -80,15 +80,13 @@ def section(subject: Subject) -> Section:
     Args:
         subject: what is inspected.
     """
-    step = max(1, len(subject.split) // REPLICATED)
+    step = max(1, len(subject.split) // SCORED)
     whole = subject.programs, subject.split, subject.engine
     noise, gain = noise_size(*whole, seed=subject.seed, step=step)
     title = "How large is the noise, and which images are improbable?"
     answer = Section(title, [], captions=CAPTIONS)
     reasons = _add_outliers(answer, subject)
     answer.says.extend([_noise_said(noise), *_gain_said(gain)])
-    if gain is not None:
-        answer.symptoms.update(pixel_gain=gain.value, pixel_gain_error=gain.error or 0.0)
     ranks = _add_checks(answer, subject)
     answer.says.extend([*reasons, *subject.independent.thinned_said(subject)])
     answer.tables["dispersion"] = _numbers(noise, ranks, gain)
