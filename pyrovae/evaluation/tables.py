@@ -22,7 +22,7 @@ TITLES: dict[str, tuple[str, int]] = {
     "evidence_bits_per_dim": ("log p(x), bits/dim", 4),
     "log_evidence": ("log p(x), nats", 2),
     "more_than_first": (f"  minus {FIRST}, per image", 2),
-    "more_than_elbo": ("  minus the ELBO of the VAE, per image", 2),
+    "more_than_elbo": ("  difference from the ELBO of the VAE", 2),
     "bits_per_dim": ("ELBO, bits/dim, upper bound", 4),
     "elbo": ("ELBO, nats", 2),
     "elbo_more_than_first": (f"  minus {FIRST}, per image", 2),

@@ -156,7 +156,7 @@ def test_the_first_screen_has_verdict_findings_and_what_to_try(
         and "log p(x) without structure" in whole
     )
     pictures = re.findall(r'<img alt="([^:]*)', text)
-    assert pictures == ["Samples", "Reconstructions", "Loss curve"]
+    assert pictures == ["Samples", "Reconstructions", "ELBO per epoch"]
 
 
 def test_programs_from_python_get_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

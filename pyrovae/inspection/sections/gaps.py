@@ -123,8 +123,8 @@ def _gap(table: pandas.DataFrame) -> str:
     return (
         f"The ELBO is at least {_nats(gap)} below log p(x) on {counted(len(table), 'image')} "
         f"(single images: {table['gap'].min():,.2f} to {table['gap'].max():,.2f}). Importance "
-        "sampling gives a lower bound of log p(x) in expectation, so the true gap may be larger, "
-        "but is hardly smaller."
+        "sampling gives a lower bound of log p(x) in expectation, so the true gap is probably at "
+        "least this large."
     )
 
 
