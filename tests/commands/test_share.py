@@ -84,6 +84,21 @@ def test_the_card_has_the_evaluation_of_these_weights_only(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("few", "said"), [(0, "per image"), (2, "of 2 images")])
+def test_the_card_says_how_many_images_have_draws(
+    few: int, said: str, source: Path, tmp_path: Path
+) -> None:
+    copied = shutil.copytree(source, tmp_path / "run")
+    scores = json.loads((copied / "evaluation.json").read_text())
+    scores |= {"num_samples": 70, "evidence_images": few}
+    scores["vae"]["log_evidence"] = scores["vae"]["elbo"]
+    (copied / "evaluation.json").write_text(json.dumps(scores))
+    share.main([str(copied), "--out", str(tmp_path / "out")])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"log p(x) from 70 draws {said}:" in card
+
+
+@pytest.mark.slow
 def test_commands_open_a_shared_run(
     shared: Path,
     tmp_path: Path,
