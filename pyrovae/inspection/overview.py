@@ -60,4 +60,4 @@ def _curve(subject: Subject) -> Drawing:
     figure, axes = panel(2.2, width=WIDTH)
     draw_elbo(axes, subject.history.to_dict("records"))
     axes.legend(loc="lower right", fontsize=LABEL, frameon=False)
-    return Drawing(figure, "ELBO per epoch; the dotted line marks the best epoch.")
+    return Drawing(figure, "ELBO per epoch: the dotted line marks the best epoch.")
